@@ -1,0 +1,4 @@
+#ifndef SLIPWAY_SANDBOX_H
+#define SLIPWAY_SANDBOX_H
+
+#endif

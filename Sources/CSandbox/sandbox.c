@@ -1,0 +1,1 @@
+#include "slipway_sandbox.h"

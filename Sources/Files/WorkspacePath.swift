@@ -1,0 +1,58 @@
+/// A path inside the workspace: relative, `/`-separated, no empty, `.` or `..` component; the root is the empty path.
+package struct WorkspacePath: Hashable, Comparable, Sendable, CustomStringConvertible {
+  package let string: String
+
+  package static let root = WorkspacePath(unchecked: "")
+
+  package init(unchecked string: String) { self.string = string }
+
+  /// `nil` when the text is absolute, empty, or has an empty, `.` or `..` component, a NUL or a newline.
+  package init?(_ text: String) {
+    guard !text.isEmpty else { return nil }
+    var componentStart = true
+    var dots = 0
+    var length = 0
+    for byte in text.utf8 {
+      if byte == 0 || byte == 10 { return nil }
+      if byte == 47 {
+        if componentStart || (dots == length && dots <= 2) { return nil }
+        (componentStart, dots, length) = (true, 0, 0)
+      } else {
+        componentStart = false
+        length += 1
+        if byte == 46 { dots += 1 }
+      }
+    }
+    if componentStart || (dots == length && dots <= 2) { return nil }
+    string = text
+  }
+
+  package var isRoot: Bool { string.isEmpty }
+  package var description: String { string }
+
+  package var name: String { string.split(separator: "/").last.map(String.init) ?? "" }
+
+  package var parent: WorkspacePath {
+    guard let slash = string.utf8.lastIndex(of: 47) else { return .root }
+    return WorkspacePath(unchecked: String(string[..<slash]))
+  }
+
+  package func appending(_ relative: String) -> WorkspacePath {
+    WorkspacePath(unchecked: string.isEmpty ? relative : relative.isEmpty ? string : string + "/" + relative)
+  }
+
+  /// Whether this path is `other` or lies under it.
+  package func isInside(_ other: WorkspacePath) -> Bool {
+    if other.isRoot { return true }
+    return string == other.string || (string.utf8.count > other.string.utf8.count && string.hasPrefix(other.string + "/"))
+  }
+
+  /// The path below `ancestor`; the ancestor itself gives the empty text.
+  package func relative(to ancestor: WorkspacePath) -> String {
+    ancestor.isRoot ? string : String(string.utf8.dropFirst(ancestor.string.utf8.count + 1)) ?? ""
+  }
+
+  package static func < (a: WorkspacePath, b: WorkspacePath) -> Bool {
+    a.string.utf8.lexicographicallyPrecedes(b.string.utf8)
+  }
+}
