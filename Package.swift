@@ -41,6 +41,7 @@ let package = Package(
 
     tests("DiagnosticsTests", ["Diagnostics"]),
     tests("DigestsTests", ["Digests"]),
+    tests("FilesTests", ["Files", "Diagnostics", "Digests", system]),
   ],
   swiftLanguageModes: [.v6]
 )
