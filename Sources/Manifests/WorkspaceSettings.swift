@@ -1,0 +1,57 @@
+/// The decoded `slipway.yaml`.
+package struct WorkspaceSettings: Sendable {
+  package var name: Located<String>?
+  /// The least release of Slipway that may read this workspace.
+  package var minimum: Located<String>?
+  /// In written order.
+  package var images: [ImageReplacement] = []
+  /// Globs of files, relative to the workspace.
+  package var kinds: [Located<String>] = []
+  package var ignore: [Located<String>] = []
+  package var registries: [Registry] = []
+  package var cache = Cache()
+  package var executor: Executor?
+  package var defaults: [Rule: Resources] = [:]
+
+  package init() {}
+
+  /// A base image that a target of this workspace stands in for.
+  package struct ImageReplacement: Sendable {
+    /// Without tag and digest, as written.
+    package var repository: Located<String>
+    package var label: Located<String>
+  }
+
+  package struct Registry: Sendable {
+    package var host: Located<String>
+    package var mirrors: [Located<String>]
+  }
+
+  package struct Cache: Sendable {
+    /// Bytes.
+    package var maxSize: Int?
+    package var remote: Remote?
+    /// `ed25519:…`; whose entries count. `nil`: unsigned ones do.
+    package var trust: [Located<String>]?
+
+    package init() {}
+  }
+
+  package struct Remote: Sendable {
+    package enum Mode: String, CaseIterable, Sendable {
+      case read
+      case readWrite = "read-write"
+    }
+
+    package var url: Located<String>
+    package var mode: Mode
+  }
+
+  package struct Executor: Sendable {
+    package enum Image: String, CaseIterable, Sendable { case property, tree }
+
+    package var url: Located<String>
+    package var image: Image
+    package var fallback: Bool
+  }
+}
