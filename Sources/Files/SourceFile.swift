@@ -4,11 +4,13 @@ import Digests
 package struct SourceFile: Hashable, Sendable {
   package enum Mode: UInt8, Sendable {
     case regular, executable, symlink
+    /// A git submodule: opaque, its content is its commit id.
+    case submodule
   }
 
   package var path: WorkspacePath
   package var mode: Mode
-  /// Of the bytes; of the link's text for a symlink.
+  /// Of the bytes; of the link's text for a symlink; of the commit id's digits for a submodule.
   package var fingerprint: Fingerprint
 
   package init(path: WorkspacePath, mode: Mode, fingerprint: Fingerprint) {
