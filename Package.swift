@@ -35,6 +35,10 @@ let package = Package(
     module("Manifests", ["Diagnostics", "Digests", "Files", "CYAML"]),
     module("Caching", ["Diagnostics", "Digests", "Files", system]),
     .target(name: "CSandbox"),
+    module("Kinds", resources: [
+      .embedInCode("python.yaml"), .embedInCode("manifest-only.yaml"), .embedInCode("metadata-only.yaml"),
+      .embedInCode("python/fetch.py"), .embedInCode("python/plan.py"), .embedInCode("python/site.py"),
+    ]),
     module("Sandboxing", ["Diagnostics", "CSandbox", system]),
     module("OCI", ["Diagnostics", "Digests", "Files", "Caching", "CArchive", system]),
     .executableTarget(name: "slipway", dependencies: ["Diagnostics"], swiftSettings: strict),
@@ -42,6 +46,7 @@ let package = Package(
     tests("DiagnosticsTests", ["Diagnostics"]),
     tests("DigestsTests", ["Digests"]),
     tests("FilesTests", ["Files", "Diagnostics", "Digests", system]),
+    tests("KindsTests", ["Kinds"]),
   ],
   swiftLanguageModes: [.v6]
 )
