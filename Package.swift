@@ -45,6 +45,7 @@ let package = Package(
 
     tests("DiagnosticsTests", ["Diagnostics"]),
     tests("DigestsTests", ["Digests"]),
+    tests("ManifestsTests", ["Manifests", "Diagnostics", "Files"], exclude: ["Corpus"]),
     tests("FilesTests", ["Files", "Diagnostics", "Digests", system]),
     tests("KindsTests", ["Kinds"]),
   ],

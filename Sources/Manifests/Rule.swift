@@ -4,4 +4,65 @@ package enum Rule: String, CaseIterable, Hashable, Sendable {
 
   /// Whether it runs a command that the user wrote.
   package var runsCommand: Bool { self == .fetch || self == .action || self == .test }
+
+  /// What may be written in a target of this rule.
+  package var attributes: [Attribute] {
+    let all: [Attribute] = [.rule, .if, .needs, .when]
+    let command: [Attribute] = [
+      .image, .inputs, .run, .stdin, .outputs, .env, .cwd, .network, .timeout, .cpu, .memory, .processes, .scratch,
+      .retries, .secrets,
+    ]
+    switch self {
+    case .files: return all + [.srcs]
+    case .fetch: return all + command + [.plan]
+    case .rootfs:
+      return all + [
+        .suite, .packages, .exclude, .customize, .components, .variant, .mirror, .lock, .snapshot, .config, .timeout,
+      ]
+    case .pull: return all + [.image]
+    case .action: return all + command
+    case .image: return all + [.base, .layers, .config]
+    case .test: return all + command + [.flaky, .freshness]
+    case .suite: return all + [.tests]
+    case .publish: return all + [.image, .metadata]
+    }
+  }
+
+  /// What must be written.
+  package var requiredAttributes: [Attribute] {
+    switch self {
+    case .files: [.srcs]
+    case .fetch: [.plan, .image, .run, .outputs]
+    case .rootfs: [.suite]
+    case .pull: [.image]
+    case .action: [.image, .run, .outputs]
+    case .image: []
+    case .test: [.image, .run]
+    case .suite: [.tests]
+    case .publish: [.image]
+    }
+  }
+}
+
+/// A key of a target.
+package enum Attribute: String, CaseIterable, Hashable, Sendable {
+  case rule, `if`, needs, when
+  case srcs
+  case inputs, image, run, stdin, outputs, env, cwd, network
+  case timeout, cpu, memory, processes, scratch, retries, secrets
+  case plan, flaky, freshness
+  case base, layers, config
+  case suite, packages, exclude, customize, components, variant, mirror, lock, snapshot
+  case tests, metadata
+
+  /// Whether it holds a list, so that `+name:` can append to it.
+  package var isList: Bool {
+    switch self {
+    case .if, .needs, .srcs, .inputs, .run, .secrets, .layers, .packages, .exclude, .customize, .components, .tests:
+      true
+    default: false
+    }
+  }
+
+  package var rules: [Rule] { Rule.allCases.filter { $0.attributes.contains(self) } }
 }
