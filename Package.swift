@@ -48,6 +48,9 @@ let package = Package(
     tests("ManifestsTests", ["Manifests", "Diagnostics", "Files"], exclude: ["Corpus"]),
     tests("FilesTests", ["Files", "Diagnostics", "Digests", system]),
     tests("KindsTests", ["Kinds"]),
+    .executableTarget(
+      name: "sandbox-probe", dependencies: ["Diagnostics", "Sandboxing", system], path: "Tests/sandbox-probe",
+      swiftSettings: strict),
   ],
   swiftLanguageModes: [.v6]
 )

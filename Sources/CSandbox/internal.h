@@ -1,0 +1,96 @@
+#ifndef SLIPWAY_SANDBOX_INTERNAL_H
+#define SLIPWAY_SANDBOX_INTERNAL_H
+
+#ifndef _GNU_SOURCE
+#define _GNU_SOURCE
+#endif
+#include <errno.h>
+#include <fcntl.h>
+#include <stdbool.h>
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "slipway_sandbox.h"
+
+#define MAGIC 0x50494c53u
+#define CONTROL_FD 3
+/// The user and group that a process inside sees itself as.
+#define INNER_ID 1000u
+/// The host's user and group of a sandbox that root started: outside the ranges that distributions, systemd and
+/// subordinate ids hand out, and below 2^31, which some programs read as negative.
+#define UNPRIVILEGED_HOST_ID 1879100000u
+
+enum { KIND_RUN = 1, KIND_CANCEL = 2 };
+
+struct message {
+  uint32_t magic;
+  uint32_t kind;
+  uint64_t id;
+  uint64_t length;
+};
+
+struct list {
+  uint32_t count;
+  char **items;
+};
+
+/// One sandbox that is asked for: the parsed specification, and what has been opened for it.
+struct request {
+  uint64_t id;
+  uint32_t flags;
+  uint64_t processes, memory, file_size, scratch, wall_clock_ms;
+  char *scratch_folder, *hostname, *working_directory;
+  struct list layers, sources, targets, arguments, environment, outputs;
+  int stdio[3];
+  /// Detached mounts, and -1 where not yet opened.
+  int *layer_fds, *mount_fds;
+  int scratch_fd;
+  /// The helper runs as the host's root: sandboxes are UNPRIVILEGED_HOST_ID there.
+  bool as_root;
+  /// The helper's own on the host: inside a namespace that does not map them yet, they cannot be asked for.
+  uid_t user;
+  gid_t group;
+  /// A byte "go" after the id maps are written (root only), a byte "cancel" later; end of file: the helper is gone.
+  int control;
+  void *body;
+  size_t body_length;
+};
+
+/// What could not be done, for the reply; set by `fail`, which gives -1.
+struct failure {
+  int error;
+  char message[512];
+};
+extern struct failure failure;
+int fail(const char *format, ...) __attribute__((format(printf, 1, 2)));
+
+// request.c
+int request_parse(struct request *request, int body_fd, uint64_t length);
+void request_free(struct request *request);
+// handles.c: what lies on the host's side.
+int open_handles(struct request *request);
+int ensure_parent(int root, const char *path, bool folder);
+// root.c: the file system that the process sees; on success the caller's root and working directory are it.
+int enter_root(struct request *request);
+// filter.c
+int install_filter(void);
+int restrict_scopes(void);
+// init.c: process 1 of the sandbox; never returns.
+void run_init(struct request *request) __attribute__((noreturn));
+// terminal.c
+struct terminal {
+  int outer_in, outer_out, master, slave;
+  bool saved, input_open;
+  char settings[128];
+};
+int terminal_open(struct terminal *terminal, struct request *request);
+int terminal_relay(struct terminal *terminal, bool in_ready, bool out_ready);
+void terminal_resize(struct terminal *terminal);
+void terminal_close(struct terminal *terminal);
+// protocol.c
+int send_reply(struct slipway_sandbox_reply *reply, const int *fds, unsigned count);
+void send_failure(uint64_t id);
+
+#endif

@@ -1,0 +1,1 @@
+await Probe.main(Array(CommandLine.arguments.dropFirst()))
