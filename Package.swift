@@ -41,12 +41,15 @@ let package = Package(
     ]),
     module("Sandboxing", ["Diagnostics", "CSandbox", system]),
     module("OCI", ["Diagnostics", "Digests", "Files", "Caching", "CArchive", system]),
+    module("Events"),
+    module("Scheduling"),
     .executableTarget(name: "slipway", dependencies: ["Diagnostics"], swiftSettings: strict),
 
     tests("DiagnosticsTests", ["Diagnostics"]),
     tests("DigestsTests", ["Digests"]),
     tests("ManifestsTests", ["Manifests", "Diagnostics", "Files"], exclude: ["Corpus"]),
     tests("FilesTests", ["Files", "Diagnostics", "Digests", system]),
+    tests("SchedulingTests", ["Scheduling"]),
     tests("KindsTests", ["Kinds"]),
     .executableTarget(
       name: "sandbox-probe", dependencies: ["Diagnostics", "Sandboxing", system], path: "Tests/sandbox-probe",

@@ -1,0 +1,56 @@
+extension Event {
+  /// The format of the line; raised when a reader of the older one would misread it.
+  package static let formatVersion = 1
+
+  /// The event as `schemas/events.schema.json` has it: one line, its newline included.
+  package var jsonLine: [UInt8] {
+    var line = JSONLine()
+    line.add("v", Self.formatVersion)
+    line.add("seq", sequence)
+    line.add("t_ms", milliseconds)
+    line.add("type", kind.rawValue)
+    line.add("label", label)
+    line.add("rule", rule)
+    line.add("key", key)
+    line.add("outcome", outcome?.rawValue)
+    line.add("verdict", verdict?.rawValue)
+    line.add("reason", reason)
+    line.add("exit_code", exitCode)
+    line.add("duration_ms", durationMs)
+    line.add("attempt", attempt)
+    line.add("targets", targets)
+    line.add("text", bytes: text)
+    line.add("log", log)
+    line.add("message", message)
+    line.add("counts", object: counts?.json)
+    return line.text + [UInt8(ascii: "\n")]
+  }
+}
+
+extension Counts {
+  fileprivate var json: JSONLine {
+    var line = JSONLine()
+    line.add("total", total)
+    line.add("hit_local", hitLocal)
+    line.add("hit_remote", hitRemote)
+    line.add("executed", executed)
+    line.add("failed", failed)
+    line.add("skipped", skipped)
+    line.add("tests", object: tests.json)
+    return line
+  }
+}
+
+extension Counts.Tests {
+  fileprivate var json: JSONLine {
+    var line = JSONLine()
+    line.add("passed", passed)
+    line.add("cached", cached)
+    line.add("flaky", flaky)
+    line.add("failed", failed)
+    line.add("timed_out", timedOut)
+    line.add("no_tests", noTests)
+    line.add("skipped", skipped)
+    return line
+  }
+}
