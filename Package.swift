@@ -33,6 +33,7 @@ let package = Package(
     module("Digests", [crypto, "CXXHash"]),
     module("Files", ["Diagnostics", "Digests", system]),
     module("Manifests", ["Diagnostics", "Digests", "Files", "CYAML"]),
+    module("Graph", ["Diagnostics", "Digests", "Files"]),
     module("Caching", ["Diagnostics", "Digests", "Files", system]),
     .target(name: "CSandbox"),
     module("Kinds", resources: [
@@ -54,6 +55,7 @@ let package = Package(
     .executableTarget(
       name: "sandbox-probe", dependencies: ["Diagnostics", "Sandboxing", system], path: "Tests/sandbox-probe",
       swiftSettings: strict),
+    tests("GraphTests", ["Graph", "Diagnostics", "Files"]),
   ],
   swiftLanguageModes: [.v6]
 )
