@@ -18,7 +18,7 @@ struct Git: Sendable {
 
   /// Runs `git -C FOLDER ARGUMENTS` with `input`; throws a `Diagnostic` when it cannot start or hangs.
   ///
-  /// Pathspecs are literal, no lock is taken, messages are English. The environment loses git's own variables that
+  /// No lock is taken, messages are English. The environment loses git's own variables that
   /// would point elsewhere (a hook sets them), and keeps those that configure.
   func run(_ arguments: [String], input: [UInt8] = []) throws -> Output {
     let output = try Pipe()
@@ -45,7 +45,7 @@ struct Git: Sendable {
       if ready < 0, errno != EINTR { failure = .cannot("wait for git in", folder, .last) }
       if ContinuousClock.now > deadline {
         failure = .error(
-          "`git \(arguments.first ?? "")` did not end within \(Self.timeoutSeconds) s", cause: .environment)
+          "`git \(Self.name(arguments))` did not end within \(Self.timeoutSeconds) s", cause: .environment)
       }
       guard ready > 0 else { continue }
       if polled[0].revents != 0 { isOpen.output = output.read(into: &result.bytes) }
@@ -55,7 +55,7 @@ struct Git: Sendable {
         if sent == input.count { source.closeWriter() }
       }
       if result.bytes.count > Self.outputLimit || errorBytes.count > Self.outputLimit {
-        failure = .error("`git \(arguments.first ?? "")` printed more than 1 GiB", cause: .environment)
+        failure = .error("`git \(Self.name(arguments))` printed more than 1 GiB", cause: .environment)
       }
     }
     if failure != nil { kill(process, SIGKILL) }
@@ -79,9 +79,11 @@ struct Git: Sendable {
     let lines = output.errors.split(separator: "\n")
     let reason = lines.first.map(String.init) ?? "exit status \(output.status)"
     return .error(
-      "`git \(arguments.first ?? "")` failed in `\(folder)`: \(reason)", cause: .environment,
+      "`git \(Self.name(arguments))` failed in `\(folder)`: \(reason)", cause: .environment,
       notes: lines.dropFirst().prefix(8).map { Diagnostic.Note(String($0)) })
   }
+
+  private static func name(_ arguments: [String]) -> String { arguments.first { !$0.hasPrefix("-") } ?? "" }
 
   private func spawn(_ arguments: [String], _ input: Pipe, _ output: Pipe, _ errors: Pipe) throws -> pid_t {
     var actions = posix_spawn_file_actions_t()
@@ -112,7 +114,7 @@ struct Git: Sendable {
   ]
 
   private static func environment() -> [String] {
-    var result = ["LC_ALL=C", "GIT_LITERAL_PATHSPECS=1", "GIT_OPTIONAL_LOCKS=0"]
+    var result = ["LC_ALL=C", "GIT_OPTIONAL_LOCKS=0"]
     var next = environ
     while let entry = next.pointee {
       let text = String(cString: entry)

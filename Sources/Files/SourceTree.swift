@@ -30,11 +30,6 @@ package protocol SourceTree: Sendable {
 
   /// The bytes of a file, or a symlink's text; a `Diagnostic` when there are more than `limit`.
   func read(_ path: WorkspacePath, limit: Int) throws -> [UInt8]
-
-  /// The git blob id of each file (the commit id of a submodule), in lower-case hexadecimal digits.
-  ///
-  /// What git would store for it: equal in a commit and in a working tree that was checked out from it.
-  func contentIDs(of paths: [WorkspacePath]) throws -> [String]
 }
 
 extension SourceTree {

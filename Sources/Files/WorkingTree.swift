@@ -1,0 +1,220 @@
+import Diagnostics
+import Digests
+import Glibc
+import Synchronization
+import SystemPackage
+
+/// The source files on disk, and an index that makes it cheap to see that nothing changed.
+///
+/// `refresh` looks at the disk; everything else answers from what it saw. All calls are safe from any thread and
+/// serialised.
+package final class WorkingTree: SourceTree {
+  package enum Scope: Sendable {
+    case all
+    /// Only these packages (all folders below them too) are looked at: enough to build only them.
+    case packages([WorkspacePath])
+  }
+
+  struct State {
+    var index = TreeIndex()
+    var table = PackageTable()
+    /// Whether `index` holds a listing that this process may go on from.
+    var isListed = false
+    var isDirty = false
+  }
+
+  /// Absolute, without symlinks.
+  package let root: FilePath
+  package let reader: FileReader
+  let ignore: [Glob]
+  let folders: FolderReader
+  let settings: Fingerprint
+  private let rootDescriptor: FileDescriptor
+  private let stateFile: FilePath
+  let state: Mutex<State>
+
+  /// Opens the tree and loads its index from `state`; a missing, torn or foreign index is none.
+  ///
+  /// `ignore` are globs relative to the root. Throws a `Diagnostic` when the root cannot be opened.
+  package init(root: FilePath, ignore: [Glob] = [], state: FilePath) throws {
+    guard let resolved = realpath(root.string, nil) else {
+      throw Diagnostic.cannot("open the workspace", root.string, .last)
+    }
+    defer { free(resolved) }
+    self.root = FilePath(String(cString: resolved))
+    self.ignore = ignore
+    stateFile = state
+    do {
+      rootDescriptor = try .open(self.root, .readOnly, options: [.directory, .closeOnExec])
+    } catch let error as Errno {
+      throw Diagnostic.cannot("open the workspace", root.string, error)
+    }
+    reader = FileReader(root: rootDescriptor.rawValue)
+    folders = FolderReader(root: rootDescriptor.rawValue)
+    settings = Listing.settings(root: self.root.string, ignore: ignore)
+    var first = State()
+    if let index = TreeIndex(file: state.string) {
+      first.table = PackageTable(index)
+      first.index = index
+      first.isListed = true
+    }
+    self.state = Mutex(first)
+  }
+
+  deinit { try? rootDescriptor.close() }
+
+  /// Makes the list of files and what is known of each agree with the disk; hashes nothing.
+  ///
+  /// Throws a `Diagnostic` when git fails or a folder cannot be read.
+  package func refresh(_ scope: Scope = .all) throws {
+    try state.withLock { try refresh(&$0, scope) }
+  }
+
+  /// Writes the index unless nothing changed; throws a `Diagnostic`, which is worth a warning only.
+  package func save() throws {
+    try state.withLock { state in
+      guard state.isDirty, state.isListed else { return }
+      try state.index.write(to: stateFile)
+      state.isDirty = false
+    }
+  }
+
+  // MARK: SourceTree
+
+  package var packages: [WorkspacePath] { state.withLock { $0.table.packages } }
+
+  package func forEachFile(
+    in package: WorkspacePath, _ body: (UnsafeBufferPointer<UInt8>, SourceFile.Mode) throws -> Void
+  ) rethrows {
+    // A copy, because `body` may ask the tree something.
+    let state = state.withLock { $0 }
+    guard let position = state.table.position(of: package) else { return }
+    let skipped = package.isRoot ? 0 : package.string.utf8.count + 1
+    for index in state.table.ranges[position] where state.table.owners[index] == position {
+      let entry = state.index.entries[index]
+      try body(UnsafeBufferPointer(rebasing: state.index.arena.bytes(entry.path)[skipped...]), entry.mode)
+    }
+  }
+
+  package func mode(of path: WorkspacePath) -> SourceFile.Mode? {
+    state.withLock { state in state.entry(path).map { state.index.entries[$0].mode } }
+  }
+
+  package func read(_ path: WorkspacePath, limit: Int) throws -> [UInt8] {
+    try path.string.withCString { try reader.read($0, limit: limit) }
+  }
+
+  // MARK: Fingerprints
+
+  /// XXH3-128 over path, mode, size, times and inode of all files of a package, not over content.
+  ///
+  /// Equal stamps mean equal content. `nil` for no package, when the last refresh did not look at it, and while a file
+  /// is so new that a further change might not show.
+  package func stamp(of package: WorkspacePath) -> Fingerprint? {
+    state.withLock { $0.stamp(of: package) }
+  }
+
+  /// The files with these paths, in this order; reads, on all processors, only those whose content is not known.
+  ///
+  /// Throws a `Diagnostic` when one is not in the tree or cannot be read.
+  package func fingerprints(of paths: [WorkspacePath]) throws -> [SourceFile] {
+    try state.withLock { state in
+      let positions = try paths.map { path in
+        guard let position = state.entry(path) else { throw Diagnostic.error("there is no source file `\(path)`") }
+        return position
+      }
+      try hash(&state, positions.filter { !state.index.entries[$0].hasContent })
+      return zip(paths, positions).map { path, position in
+        let entry = state.index.entries[position]
+        return SourceFile(path: path, mode: entry.mode, fingerprint: entry.fingerprint)
+      }
+    }
+  }
+
+  /// The digest of a file's content, if it is known and no change showed since.
+  package func digest(of path: WorkspacePath) -> Digest? {
+    state.withLock { state in
+      guard let position = state.entry(path) else { return nil }
+      let entry = state.index.entries[position]
+      return entry.flags & IndexEntry.hasDigest != 0 ? entry.digest : nil
+    }
+  }
+
+  /// Records what a reader found who read a file for another purpose; nothing when the reading is not stable.
+  package func remember(_ path: WorkspacePath, _ reading: FileReading) {
+    guard reading.isStable else { return }
+    state.withLock { state in
+      guard let position = state.entry(path), state.index.entries[position].mode != .submodule else { return }
+      state.index.entries[position].record(reading)
+      state.isDirty = true
+    }
+  }
+
+  private func hash(_ state: inout State, _ positions: [Int]) throws {
+    if positions.isEmpty { return }
+    state.isDirty = true
+    let positions = Array(Set(positions)).sorted()
+    var failures: [(position: Int, error: any Error)] = []
+    let arena = state.index.arena
+    let reader = reader
+    let failed = Mutex<[(position: Int, error: any Error)]>([])
+    state.index.entries.withUnsafeMutableBufferPointer { entries in
+      inParallel(positions.count, chunk: 16) { range in
+        // Every position is one thread's only.
+        for position in positions[range] {
+          do {
+            entries[position].record(try reader.hash(arena.cString(entries[position].path)))
+          } catch {
+            failed.withLock { $0.append((position, error)) }
+          }
+        }
+      }
+    }
+    failures = failed.withLock { $0 }
+    if let first = failures.min(by: { $0.position < $1.position }) { throw first.error }
+  }
+}
+
+extension IndexEntry {
+  var hasContent: Bool { flags & Self.hasFingerprint != 0 }
+
+  mutating func record(_ reading: FileReading) {
+    stat = reading.after
+    mode = reading.mode
+    checkedAt = reading.time
+    hashedAt = reading.time
+    fingerprint = reading.fingerprint
+    flags |= Self.hasFingerprint
+    flags &= ~Self.hasDigest
+    if let digest = reading.digest {
+      self.digest = digest
+      flags |= Self.hasDigest
+    }
+  }
+}
+
+extension WorkingTree.State {
+  func entry(_ path: WorkspacePath) -> Int? {
+    var text = path.string
+    return text.withUTF8 { index.entry(at: $0) }
+  }
+
+  func stamp(of package: WorkspacePath) -> Fingerprint? {
+    guard let position = table.position(of: package) else { return nil }
+    let hasher = FingerprintHasher()
+    for entry in table.ranges[position] where table.owners[entry] == position {
+      let entry = index.entries[entry]
+      guard entry.checkedAt != .never, entry.mode == .submodule || entry.stat.isSettled(at: entry.checkedAt) else {
+        return nil
+      }
+      hasher.update(UInt64(entry.path.length) << 8 | UInt64(entry.modeBits))
+      hasher.update(UnsafeRawBufferPointer(index.arena.bytes(entry.path)))
+      if entry.mode == .submodule {
+        withUnsafeBytes(of: entry.fingerprint) { hasher.update($0) }
+      } else {
+        withUnsafeBytes(of: entry.stat) { hasher.update($0) }
+      }
+    }
+    return hasher.finish()
+  }
+}
