@@ -1,0 +1,3 @@
+from .destination import DestinationJsonl
+
+__all__ = ["DestinationJsonl"]

@@ -1,0 +1,3 @@
+from .destination import DestinationSqlite
+
+__all__ = ["DestinationSqlite"]

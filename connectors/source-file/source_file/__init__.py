@@ -1,0 +1,3 @@
+from .source import SourceFile
+
+__all__ = ["SourceFile"]
