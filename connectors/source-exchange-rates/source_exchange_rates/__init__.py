@@ -1,0 +1,3 @@
+from .source import SourceExchangeRates
+
+__all__ = ["SourceExchangeRates"]
