@@ -44,6 +44,7 @@ let package = Package(
     module("OCI", ["Diagnostics", "Digests", "Files", "Caching", "CArchive", system]),
     module("Events"),
     module("Scheduling"),
+    module("Console", ["Diagnostics", "Events", system]),
     .executableTarget(name: "slipway", dependencies: ["Diagnostics"], swiftSettings: strict),
 
     tests("DiagnosticsTests", ["Diagnostics"]),
@@ -51,6 +52,7 @@ let package = Package(
     tests("ManifestsTests", ["Manifests", "Diagnostics", "Files"], exclude: ["Corpus"]),
     tests("FilesTests", ["Files", "Diagnostics", "Digests", system]),
     tests("SchedulingTests", ["Scheduling"]),
+    tests("ConsoleTests", ["Console", "Events", "Diagnostics", system]),
     tests("KindsTests", ["Kinds"]),
     .executableTarget(
       name: "sandbox-probe", dependencies: ["Diagnostics", "Sandboxing", system], path: "Tests/sandbox-probe",

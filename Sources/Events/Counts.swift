@@ -35,7 +35,7 @@ package struct Counts: Hashable, Sendable {
 
   /// Counts a `build.started`, `target.planned` or `target.finished` event; others change nothing.
   ///
-  /// A finished target without an outcome (it had nothing to run, such as `files`) leaves the total again.
+  /// Targets that never run anything, such as `files` and `suite`, are to have no events.
   package mutating func add(_ event: Event) {
     switch event.kind {
     case .buildStarted:
@@ -44,11 +44,7 @@ package struct Counts: Hashable, Sendable {
       planned += 1
       total = max(total, planned)
     case .targetFinished:
-      guard let outcome = event.outcome else {
-        total = max(0, total - 1)
-        planned -= 1
-        return
-      }
+      guard let outcome = event.outcome else { return }
       add(outcome)
       if event.rule == "test" { tests.add(event, outcome) }
       total = max(total, finished)

@@ -33,13 +33,13 @@ extension Scheduler {
       while let id = pending.popLast() {
         guard !isWanted[id] else { continue }
         isWanted[id] = true
-        pending += nodes[id].predecessors
+        nodes[id].forEachPredecessor { other in if !isWanted[other] { pending.append(other) } }
       }
     }
 
     private mutating func connect(_ nodes: [Node]) {
       for id in nodes.indices where isWanted[id] {
-        for other in nodes[id].predecessors {
+        nodes[id].forEachPredecessor { other in
           successorStart[other + 1] += 1
           predecessorCount[id] += 1
         }
@@ -48,7 +48,7 @@ extension Scheduler {
       successors = [Int32](repeating: 0, count: Int(successorStart[nodes.count]))
       var next = successorStart
       for id in nodes.indices where isWanted[id] {
-        for other in nodes[id].predecessors {
+        nodes[id].forEachPredecessor { other in
           successors[Int(next[other])] = Int32(id)
           next[other] += 1
         }

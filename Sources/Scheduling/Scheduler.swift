@@ -220,6 +220,9 @@ package struct Scheduler: Sendable {
   /// How a node ends for whose sake nothing more will end; `nil` when it is to run.
   private mutating func decision(_ id: Int) -> (Phase, SkipReason?)? {
     let node = nodes[id]
+    var allSucceeded = true
+    node.forEachPredecessor { allSucceeded = allSucceeded && phases[$0] == .succeeded }
+    if allSucceeded, node.when == nil { return nil }
     if case .failed(let other)? = node.when, phases[other] != .failed {
       return phases[other] == .cancelled ? (.cancelled, nil) : (.skipped, .notFailed(other))
     }
@@ -285,9 +288,17 @@ package struct Scheduler: Sendable {
 
 extension Scheduler.Node {
   /// All that must have ended before it can start.
+  func forEachPredecessor(_ body: (Int) -> Void) {
+    guard when != .unaffected else { return }
+    for other in dependencies { body(other) }
+    for other in needs { body(other) }
+    for other in after { body(other) }
+    if case .failed(let other)? = when { body(other) }
+  }
+
   var predecessors: [Int] {
-    guard when != .unaffected else { return [] }
-    guard case .failed(let other)? = when else { return dependencies + needs + after }
-    return dependencies + needs + after + [other]
+    var result: [Int] = []
+    forEachPredecessor { result.append($0) }
+    return result
   }
 }

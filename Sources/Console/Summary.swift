@@ -1,0 +1,48 @@
+import Events
+
+/// The last lines of a build or test, the same for the same counts.
+package enum Summary {
+  /// `Built 48 targets in 9.4s: 41 cached (38 local, 3 remote), 7 executed`
+  package static func targets(_ counts: Counts, durationMs: Int, wasInterrupted: Bool) -> String {
+    var number = "\(counts.built)"
+    if counts.total != counts.built { number += " of \(counts.total)" }
+    let targets = counts.total == 1 ? "target" : "targets"
+    let duration = DurationText.short(milliseconds: durationMs)
+    let start =
+      wasInterrupted
+      ? "Interrupted after \(duration), built \(number) \(targets)" : "Built \(number) \(targets) in \(duration)"
+    var cached = "\(counts.cached) cached"
+    if counts.hitRemote > 0 { cached += " (\(counts.hitLocal) local, \(counts.hitRemote) remote)" }
+    let parts = [
+      counts.cached > 0 ? cached : nil, part(counts.executed, "executed"), part(counts.failed, "failed"),
+      part(counts.skipped, "skipped"), part(counts.notStarted, "not started"),
+    ].compactMap(\.self)
+    return parts.isEmpty ? start : start + ": " + parts.joined(separator: ", ")
+  }
+
+  /// `3 tests: 2 passed (2 cached), 1 failed`
+  package static func tests(_ counts: Counts.Tests) -> String {
+    let start = counts.total == 1 ? "1 test" : "\(counts.total) tests"
+    var passed = "\(counts.passed) passed"
+    if counts.cached > 0 { passed += " (\(counts.cached) cached)" }
+    let parts = [
+      counts.passed > 0 ? passed : nil, part(counts.flaky, "flaky"), part(counts.failed, "failed"),
+      part(counts.timedOut, "timed out"), part(counts.noTests, "without tests"), part(counts.skipped, "skipped"),
+    ].compactMap(\.self)
+    return parts.isEmpty ? start : start + ": " + parts.joined(separator: ", ")
+  }
+
+  /// The lines for a `build.finished`.
+  static func lines(_ event: Event, _ counts: Counts, sumsUpTests: Bool) -> [String] {
+    let wasInterrupted = event.exitCode == 8
+    let targets = targets(counts, durationMs: event.durationMs ?? 0, wasInterrupted: wasInterrupted)
+    guard counts.tests.total > 0 else { return [targets] }
+    // What is no test is worth a line of its own only where it is why tests did not run.
+    let isAllAboutTests =
+      counts.failed == counts.tests.failed + counts.tests.timedOut && counts.skipped == counts.tests.skipped
+      && counts.notStarted == 0
+    return sumsUpTests && isAllAboutTests ? [tests(counts.tests)] : [targets, tests(counts.tests)]
+  }
+
+  private static func part(_ number: Int, _ word: String) -> String? { number > 0 ? "\(number) \(word)" : nil }
+}
