@@ -106,7 +106,11 @@ struct Transcript: Sendable {
     String(decoding: LogFilter.text(Array(text.utf8), passesColor: false), as: UTF8.self)
   }
 
-  private enum Color: Int { case red = 31, green = 32, yellow = 33 }
+  private enum Color: Int {
+    case red = 31
+    case green = 32
+    case yellow = 33
+  }
 
   private func styled(_ text: String, _ color: Color) -> String {
     options.isColored ? "\u{1b}[1;\(color.rawValue)m\(text)\u{1b}[0m" : text

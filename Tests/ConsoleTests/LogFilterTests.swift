@@ -62,7 +62,9 @@ import Testing
     for _ in 0..<2000 {
       let length = Int.random(in: 0...60, using: &random)
       let bytes = (0..<length).map { _ in
-        random.next() & 3 == 0 ? UInt8([0x1b, 0x5b, 0x6d, 0x3b].randomElement(using: &random) ?? 0) : UInt8.random(in: 0...255, using: &random)
+        random.next() & 3 == 0
+          ? UInt8([0x1b, 0x5b, 0x6d, 0x3b].randomElement(using: &random) ?? 0)
+          : UInt8.random(in: 0...255, using: &random)
       }
       let output = LogFilter.text(bytes, passesColor: false)
       let text = String(decoding: output, as: UTF8.self)

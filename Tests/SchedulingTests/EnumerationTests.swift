@@ -129,10 +129,12 @@ import Testing
     #expect(ends == expected)
   }
 
-  @Test(arguments: [
-    (4, [.none, .dependency, .needs, .when], Order.lowestFirst), (4, [.none, .dependency, .after, .when], .highestFirst),
-    (5, [.none, .dependency], .highestFirst),
-  ] as [(Int, [Edge], Order)])
+  @Test(
+    arguments: [
+      (4, [.none, .dependency, .needs, .when], Order.lowestFirst),
+      (4, [.none, .dependency, .after, .when], .highestFirst),
+      (5, [.none, .dependency], .highestFirst),
+    ] as [(Int, [Edge], Order)])
   func `every larger graph of fewer sorts of edges ends so too`(count: Int, edges: [Edge], order: Order) throws {
     try graphs(count, edges) { nodes in
       try outcomes(count, [.succeeded, .failed]) { outcomes in
