@@ -54,6 +54,7 @@ let package = Package(
     tests("SchedulingTests", ["Scheduling"]),
     tests("ConsoleTests", ["Console", "Events", "Diagnostics", system]),
     tests("KindsTests", ["Kinds"]),
+    tests("SandboxingTests", ["Sandboxing", "CSandbox", "Diagnostics", "sandbox-probe", system], exclude: ["Attacks"]),
     .executableTarget(
       name: "sandbox-probe", dependencies: ["Diagnostics", "Sandboxing", system], path: "Tests/sandbox-probe",
       swiftSettings: strict),

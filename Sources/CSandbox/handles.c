@@ -113,61 +113,66 @@ static int in_root(int root, const char *path, uint64_t flags) {
   return sys_openat2(root, path, flags, RESOLVE_IN_ROOT | RESOLVE_NO_MAGICLINKS);
 }
 
-/// Opens the folder `path` below `root`, making what is missing; -1 and errno.
-static int ensure_folder(int root, const char *path) {
-  int folder = in_root(root, path, O_PATH | O_DIRECTORY);
-  if (folder >= 0 || errno != ENOENT) return folder;
+static int ensure(int root, const char *path, bool folder, unsigned depth);
+
+/// Goes on where the link `name` in `directory` points, which is nowhere yet: an image's /etc/resolv.conf is often such.
+static int ensure_link(int root, const char *path, size_t parent_length, size_t end, int directory, const char *name,
+                       bool folder, unsigned depth) {
+  char link[4096], next[4096];
+  ssize_t length = readlinkat(directory, name, link, sizeof link - 1);
+  if (length < 0) return -1;
+  link[length] = 0;
+  int written = link[0] == '/' ? snprintf(next, sizeof next, "%s%s", link, path + end)
+                               : snprintf(next, sizeof next, "%.*s/%s%s", (int)parent_length, path, link, path + end);
+  if (depth > 40 || written >= (int)sizeof next) {
+    errno = depth > 40 ? ELOOP : ENAMETOOLONG;
+    return -1;
+  }
+  return ensure(root, next, folder, depth + 1);
+}
+
+/// Opens `path` below `root` (O_PATH), making what is missing on the way and, at the end, a folder or a file.
+static int ensure(int root, const char *path, bool folder, unsigned depth) {
+  int place = in_root(root, path, O_PATH | (folder ? O_DIRECTORY : 0));
+  if (place >= 0 || errno != ENOENT) return place;
   char prefix[4096];
   size_t length = strlen(path);
+  while (length > 1 && path[length - 1] == '/') length--;
   if (length >= sizeof prefix) {
     errno = ENAMETOOLONG;
     return -1;
   }
-  memcpy(prefix, path, length + 1);
-  folder = in_root(root, "/", O_PATH | O_DIRECTORY);
-  for (size_t end = 0; folder >= 0 && end < length;) {
-    size_t begin = end;
+  memcpy(prefix, path, length);
+  prefix[length] = 0;
+  int directory = in_root(root, "/", O_PATH | O_DIRECTORY);
+  for (size_t end = 0; directory >= 0 && end < length;) {
+    size_t parent_length = end, begin = end;
     while (path[begin] == '/') begin++;
-    if (begin == length) break;
     end = begin;
     while (end < length && path[end] != '/') end++;
+    bool directory_wanted = folder || end < length;
     prefix[end] = 0;
     // Every step is resolved from the root, so that a symlink of the image stays inside.
-    int next = in_root(root, prefix, O_PATH | O_DIRECTORY);
-    if (next < 0 && errno == ENOENT && mkdirat(folder, prefix + begin, 0755) == 0)
-      next = in_root(root, prefix, O_PATH | O_DIRECTORY);
+    int next = in_root(root, prefix, O_PATH | (directory_wanted ? O_DIRECTORY : 0));
+    if (next < 0 && errno == ENOENT) {
+      int made = directory_wanted
+                   ? mkdirat(directory, prefix + begin, 0755)
+                   : openat(directory, prefix + begin, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0644);
+      if (made < 0 && errno == EEXIST) {
+        next = ensure_link(root, path, parent_length, end, directory, prefix + begin, folder, depth);
+        end = length;
+      } else if (made >= 0) {
+        if (!directory_wanted) close(made);
+        next = in_root(root, prefix, O_PATH | (directory_wanted ? O_DIRECTORY : 0));
+      }
+    }
     int error = errno;
-    close(folder);
+    close(directory);
     errno = error;
-    folder = next;
-    prefix[end] = '/';
+    directory = next;
+    if (end < length) prefix[end] = '/';
   }
-  return folder;
+  return directory;
 }
 
-/// Opens the place `path` below `root` as a folder or a file (O_PATH), making it and its parents where missing.
-int ensure_parent(int root, const char *path, bool folder) {
-  if (folder) return ensure_folder(root, path);
-  int place = in_root(root, path, O_PATH);
-  if (place >= 0 || errno != ENOENT) return place;
-  const char *slash = strrchr(path, '/');
-  size_t length = slash == NULL ? 0 : (size_t)(slash - path);
-  char parent[4096] = "/";
-  if (length >= sizeof parent) {
-    errno = ENAMETOOLONG;
-    return -1;
-  }
-  if (length > 0) {
-    memcpy(parent, path, length);
-    parent[length] = 0;
-  }
-  int directory = ensure_folder(root, parent);
-  if (directory < 0) return -1;
-  int made = openat(directory, slash == NULL ? path : slash + 1, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0644);
-  int error = errno;
-  close(directory);
-  errno = error;
-  if (made < 0) return -1;
-  close(made);
-  return in_root(root, path, O_PATH);
-}
+int ensure_place(int root, const char *path, bool folder) { return ensure(root, path, folder, 0); }

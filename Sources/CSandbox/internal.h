@@ -71,7 +71,8 @@ int request_parse(struct request *request, int body_fd, uint64_t length);
 void request_free(struct request *request);
 // handles.c: what lies on the host's side.
 int open_handles(struct request *request);
-int ensure_parent(int root, const char *path, bool folder);
+/// Opens `path` below `root` (O_PATH) as a folder or a file, making it and its parents where missing; -1 and errno.
+int ensure_place(int root, const char *path, bool folder);
 // root.c: the file system that the process sees; on success the caller's root and working directory are it.
 int enter_root(struct request *request);
 // filter.c

@@ -131,7 +131,7 @@ static int mount_overlay(const struct request *request, const char *upper, const
 /// Makes `target` below the root show `mount`, which is closed.
 static int attach_inside(int root, int mount, const char *target) {
   struct stat status;
-  int place = fstat(mount, &status) == 0 ? ensure_parent(root, target, S_ISDIR(status.st_mode)) : -1;
+  int place = fstat(mount, &status) == 0 ? ensure_place(root, target, S_ISDIR(status.st_mode)) : -1;
   if (place < 0) {
     fail("cannot make mount point `%s`", target);
     close(mount);
@@ -198,14 +198,15 @@ static int mount_kernel_file_systems(int root) {
   }
   if (fill_dev() != 0) return -1;
   if (attach_scaffold(root, "dev", "/dev", MOUNT_ATTR_RDONLY | MOUNT_ATTR_NOEXEC, AT_RECURSIVE) != 0) return -1;
-  static const char *const pts_options[][2] = {{"newinstance", NULL}, {"ptmxmode", "0666"}, {"mode", "0620"}, {NULL, NULL}};
+  static const char *const pts_options[][2] = {
+    {"newinstance", NULL}, {"ptmxmode", "0666"}, {"mode", "0620"}, {NULL, NULL}};
   int pts = fs_mount("devpts", pts_options, MOUNT_ATTR_NOSUID | MOUNT_ATTR_NOEXEC);
   if (pts < 0 || attach_inside(root, pts, "/dev/pts") != 0) return -1;
   return attach_scaffold(root, "shm", "/dev/shm", MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV, 0);
 }
 
 static int make_folder(int root, const char *path) {
-  int folder = ensure_parent(root, path, true);
+  int folder = ensure_place(root, path, true);
   if (folder < 0) return fail("cannot make folder `%s`", path);
   close(folder);
   return 0;

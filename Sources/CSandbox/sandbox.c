@@ -99,7 +99,8 @@ static void start(struct request *request) {
   }
   if (request->as_root && write(control[1], "g", 1) != 1) kill((pid_t)pid, SIGKILL);
   running[running_count++] = (struct running){
-    .id = request->id, .pid = (pid_t)pid, .control = control[1], .backstop_ms = now_ms() + request->wall_clock_ms + 10000};
+    .id = request->id, .pid = (pid_t)pid, .control = control[1],
+    .backstop_ms = now_ms() + request->wall_clock_ms + 10000};
   return;
 failed:
   if (control[0] >= 0) {

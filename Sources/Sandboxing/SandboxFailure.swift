@@ -26,7 +26,9 @@ struct SandboxFailure {
     let settings = HostSettings.current
     if let hint = settings.userNamespaceHint { return [hint] }
     if message.contains("(overlay)") || message.contains("`overlay`") {
-      return ["an overlay in a user namespace needs Linux 5.11; it is refused on some file systems, overlay itself and NFS"]
+      return [
+        "an overlay in a user namespace needs Linux 5.11; it is refused on some file systems, overlay itself and NFS"
+      ]
     }
     if errno == ENOSYS { return ["the sandbox needs Linux 5.12 or later"] }
     if errno == EPERM || errno == EACCES {
