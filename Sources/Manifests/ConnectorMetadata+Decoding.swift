@@ -48,7 +48,8 @@ extension Decoder {
       if options.pairs == nil { expected("a mapping", for: "`connectorBuildOptions`", found: options) }
       metadata.baseImage = string(options["baseImage"], "`baseImage`")
     }
-    AirbyteSchema.check(document, into: &self)
+    // Its warnings would repeat the errors.
+    if !hasErrors { AirbyteSchema.check(document, into: &self) }
     return metadata
   }
 }

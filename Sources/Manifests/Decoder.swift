@@ -136,6 +136,15 @@ struct Decoder {
     return Fields(node: node, pairs: pairs, ignoresNull: isTemplate)
   }
 
+  /// The same for a whole file, which no reference can stand for.
+  mutating func fields(ofDocument node: Node, _ what: String, known: [String]) -> Fields? {
+    if node.pairs == nil {
+      expected("a mapping", for: what, found: node)
+      return nil
+    }
+    return fields(node, what, known: known)
+  }
+
   /// The pairs of a mapping whose keys the user chooses.
   mutating func entries(_ node: Node?, _ what: String) -> [Node.Pair] {
     guard let node, let resolved = resolve(node) else { return [] }
@@ -143,7 +152,18 @@ struct Decoder {
       expected("a mapping", for: what, found: resolved)
       return []
     }
-    return isTemplate ? pairs.filter { !$0.value.isNull } : pairs
+    return pairs
+  }
+
+  /// `name: null` takes away what a kind has there.
+  func isRemoval(_ pair: Node.Pair) -> Bool { isTemplate && pair.value.isNull }
+
+  /// Decodes what cannot hold a reference, since nothing is known yet that it could refer to.
+  mutating func literally<Value>(_ decode: (inout Decoder) -> Value) -> Value {
+    var decoder = Decoder(.document)
+    let value = decode(&decoder)
+    diagnostics += decoder.diagnostics
+    return value
   }
 
   mutating func elements(_ node: Node?, _ what: String) -> [Node]? {
@@ -159,15 +179,19 @@ struct Decoder {
     _ node: Node?, _ what: String, of decode: (inout Decoder, Node, String) -> Value?
   ) -> [Value] {
     guard let elements = elements(node, what) else { return [] }
-    return elements.compactMap { decode(&self, $0, what) }
+    return elements.compactMap { decode(&self, $0, "an element of \(what)") }
   }
 
   // MARK: Scalars
 
   mutating func expected(_ type: String, for what: String, found node: Node) {
-    let needsQuotes = type == "a string" && node.scalar != nil && !node.isNull
-    error(
-      "\(what) must be \(type), not \(node.typeDescription)", at: node, hint: needsQuotes ? "put it in quotes" : nil)
+    let hint: String? =
+      switch (type, node.content) {
+      case ("a string", .scalar(let scalar)) where scalar.type != .null: "put it in quotes"
+      case ("a list", .scalar(let scalar)) where scalar.type != .null: "a list is written `[a, b]`"
+      default: nil
+      }
+    error("\(what) must be \(type), not \(node.typeDescription)", at: node, hint: hint)
   }
 
   mutating func string(_ node: Node?, _ what: String) -> Located<String>? {
@@ -249,7 +273,7 @@ struct Decoder {
   mutating func choice<Value: RawRepresentable & CaseIterable>(
     _ node: Node?, _ what: String, _: Value.Type = Value.self
   ) -> Located<Value>? where Value.RawValue == String {
-    guard let text = string(node, what) else { return nil }
+    guard let text = string(node, "`\(what)`") else { return nil }
     if let value = Value(rawValue: text.value) { return Located(value, at: text.place) }
     let names = Value.allCases.map(\.rawValue)
     let hint =

@@ -74,21 +74,23 @@ extension Decoder {
   var hasErrors: Bool { diagnostics.contains { $0.severity == .error } }
 
   mutating func kind(_ document: Node) -> Kind? {
-    guard let fields = fields(document, "a kind", known: ["kind", "match", "base", "default", "targets"]) else {
+    guard let fields = fields(ofDocument: document, "a kind", known: ["kind", "match", "base", "default", "targets"]) else {
       return nil
     }
     guard fields["kind"] != nil else {
       error("a kind needs its name, `kind`", at: document)
       return nil
     }
-    let name = string(fields["kind"], "`kind`", "a name of letters, digits, `_`, `.`, `+` and `-`") {
-      LabelText.isTargetName($0)
+    let name = literally { decoder in
+      decoder.string(fields["kind"], "`kind`", "a name of letters, digits, `_`, `.`, `+` and `-`") {
+        LabelText.isTargetName($0)
+      }
     }
     _ = string(fields["base"], "`base`")
     let defaultTarget = targetName(fields["default"], "`default`")
     if fields["targets"] == nil { error("a kind needs `targets`", at: document) }
     let targets = checkTargets(fields["targets"], ruleRequired: true)
-    let match = fields["match"].map { self.match($0) } ?? Kind.Match()
+    let match = fields["match"].map { node in literally { $0.match(node) } } ?? Kind.Match()
     guard let name else { return nil }
     return Kind(
       name: name, match: match, base: fields["base"], targets: targets, defaultTarget: defaultTarget,
@@ -110,7 +112,7 @@ extension Decoder {
   }
 
   mutating func targetName(_ node: Node?, _ what: String) -> Located<String>? {
-    string(node, what, "the name of a target") { LabelText.isTargetName($0) && $0 != "all" }
+    literally { $0.string(node, what, "the name of a target") { LabelText.isTargetName($0) && $0 != "all" } }
   }
 
   /// The targets of a template, each looked at as far as that goes without a package.

@@ -62,7 +62,8 @@ extension Decoder {
 
   private mutating func condition(_ node: Node) -> Located<TargetDeclaration.Condition>? {
     guard let fields = fields(node, "`when`", known: ["affected", "failed"]) else { return nil }
-    guard fields.pairs.count == 1 else {
+    let count = fields.pairs.count { !isRemoval($0) }
+    guard count == 1 || (isTemplate && count == 0) else {
       error("`when` must have one condition, `affected` or `failed`", at: fields.node)
       return nil
     }
@@ -83,12 +84,12 @@ extension Decoder {
     target.stdin = template(fields["stdin"], "`stdin`")
     target.outputs = entries(fields["outputs"], "`outputs`").compactMap { pair in
       let name = Located(pair.name, at: pair.keyPlace)
-      guard checkName(name, "an output") else { return nil }
+      guard checkName(name, "an output"), !isRemoval(pair) else { return nil }
       return relativePath(pair.value, "output `\(pair.name)`").map { .init(name: name, path: $0) }
     }
     target.env = entries(fields["env"], "`env`").compactMap { pair in
       let name = Located(pair.name, at: pair.keyPlace)
-      guard checkVariable(name) else { return nil }
+      guard checkVariable(name), !isRemoval(pair) else { return nil }
       return template(pair.value, "variable `\(pair.name)`").map { .init(name: name, value: $0) }
     }
     target.cwd = string(fields["cwd"], "`cwd`", "a path without `..`") {
@@ -113,7 +114,7 @@ extension Decoder {
     guard PathText.isRelative(text.value), !text.value.contains("/") else {
       report(
         .error(
-          "\(what) must be file names of the `secrets` folder, not `\(Diagnostic.shortened(text.value))`",
+          "\(what) must be a file name of the `secrets` folder, not `\(Diagnostic.shortened(text.value))`",
           at: text.span))
       return nil
     }
@@ -136,7 +137,7 @@ extension Decoder {
               at: destination.span))
           return []
         }
-        if isTemplate, pair.value.isNull { return [] }
+        if isRemoval(pair) { return [] }
         return list(pair.value, "`\(Diagnostic.shortened(pair.name))`") { decoder, node, what in
           guard var input = decoder.input(node, what) else { return nil }
           input.destination = destination
@@ -185,11 +186,11 @@ extension Decoder {
     if !command.isEmpty { config.command = command.flatMap { list($0, "`cmd`") { $0.text($1, $2) } } }
     config.env = entries(fields["env"], "`env`").compactMap { pair in
       let name = Located(pair.name, at: pair.keyPlace)
-      guard checkVariable(name) else { return nil }
+      guard checkVariable(name), !isRemoval(pair) else { return nil }
       return text(pair.value, "variable `\(pair.name)`").map { .init(name: name, value: $0) }
     }
     config.labels = entries(fields["labels"], "`labels`").compactMap { pair in
-      text(pair.value, "label `\(Diagnostic.shortened(pair.name))`").map {
+      isRemoval(pair) ? nil : text(pair.value, "label `\(Diagnostic.shortened(pair.name))`").map {
         .init(name: Located(pair.name, at: pair.keyPlace), value: $0)
       }
     }
@@ -204,7 +205,7 @@ extension Decoder {
         guard let port = decoder.text(node, what) else { return nil }
         guard let full = Self.port(port.value) else {
           decoder.report(
-            .error("\(what) must hold ports such as `8080` or `53/udp`, not `\(Diagnostic.shortened(port.value))`",
+            .error("\(what) must be a port such as `8080` or `53/udp`, not `\(Diagnostic.shortened(port.value))`",
               at: port.span))
           return nil
         }
@@ -228,14 +229,14 @@ extension Decoder {
     let suite = string(fields["suite"], "`suite`", "a suite such as `bookworm`") { isWord($0) }
     var rootfs = RootFileSystem(suite: suite ?? Located("", at: fields.node.place))
     for node in fields.all("packages") {
-      rootfs.packages += list(node, "`packages`") { $0.string($1, $2, "names of packages") { isWord($0) } }
+      rootfs.packages += list(node, "`packages`") { $0.string($1, $2, "the name of a package") { isWord($0) } }
     }
     for node in fields.all("exclude") {
-      rootfs.exclude += list(node, "`exclude`") { $0.string($1, $2, "absolute path patterns") { $0.hasPrefix("/") } }
+      rootfs.exclude += list(node, "`exclude`") { $0.string($1, $2, "an absolute path pattern") { $0.hasPrefix("/") } }
     }
     for node in fields.all("customize") { rootfs.customize += list(node, "`customize`") { $0.string($1, $2) } }
     for node in fields.all("components") {
-      rootfs.components += list(node, "`components`") { $0.string($1, $2, "names such as `main`") { isWord($0) } }
+      rootfs.components += list(node, "`components`") { $0.string($1, $2, "a name such as `main`") { isWord($0) } }
     }
     rootfs.variant = string(fields["variant"], "`variant`", "a variant of mmdebstrap such as `minbase`") { isWord($0) }
     rootfs.mirror = string(fields["mirror"], "`mirror`", "a URL") { isWord($0) && $0.contains("://") }

@@ -43,8 +43,8 @@ extension Decoder {
     var settings = WorkspaceSettings()
     if fields["slipway"] == nil {
       error("`slipway.yaml` needs `slipway: 1`, the version of its format", at: document)
-    } else {
-      _ = integer(fields["slipway"], "`slipway`", in: 1...1)
+    } else if let version = integer(fields["slipway"], "`slipway`", in: 1...1_000_000), version != 1, let node = fields["slipway"] {
+      error("this release of Slipway reads format 1 of `slipway.yaml`, not \(version)", at: node)
     }
     settings.minimum = string(fields["minimum"], "`minimum`", "a version such as `0.3.0`") {
       SemanticVersion($0) != nil
@@ -88,6 +88,12 @@ extension Decoder {
 
   private mutating func registry(_ pair: Node.Pair) -> WorkspaceSettings.Registry {
     let host = Located(pair.name, at: pair.keyPlace)
+    if !Self.isHost(pair.name) {
+      report(
+        .error(
+          "a key of `registries` must be a host such as `docker.io`, not `\(Diagnostic.shortened(pair.name))`",
+          at: host.span))
+    }
     guard let fields = fields(pair.value, "registry `\(Diagnostic.shortened(pair.name))`", known: ["mirrors"]) else {
       return .init(host: host, mirrors: [])
     }
@@ -95,6 +101,17 @@ extension Decoder {
       $0.url($1, $2, schemes: ["http", "https"])
     }
     return .init(host: host, mirrors: mirrors)
+  }
+
+  private static func isHost(_ text: String) -> Bool {
+    let parts = text.split(separator: ":", omittingEmptySubsequences: false)
+    guard let name = parts.first, let first = name.utf8.first, first != 45, first != 46, parts.count <= 2 else {
+      return false
+    }
+    let isName = name.utf8.allSatisfy {
+      (48...57).contains($0) || (65...90).contains($0) || (97...122).contains($0) || $0 == 45 || $0 == 46
+    }
+    return isName && (parts.count == 1 || (!parts[1].isEmpty && parts[1].utf8.allSatisfy { (48...57).contains($0) }))
   }
 
   private mutating func cache(_ node: Node) -> WorkspaceSettings.Cache {
@@ -109,7 +126,7 @@ extension Decoder {
     }
     if let node = fields["trust"] {
       cache.trust = list(node, "`trust`") { decoder, node, what in
-        decoder.string(node, what, "keys that begin with `ed25519:`") { $0.hasPrefix("ed25519:") && $0.utf8.count > 8 }
+        decoder.string(node, what, "a key that begins with `ed25519:`") { $0.hasPrefix("ed25519:") && $0.utf8.count > 8 }
       }
     }
     return cache
@@ -119,7 +136,7 @@ extension Decoder {
     guard let fields = fields(node, "`executor`", known: ["url", "image", "fallback"]) else { return nil }
     if fields["url"] == nil { error("`executor` needs `url`", at: node) }
     let url = url(fields["url"], "`url`", schemes: ["grpc", "grpcs"])
-    let image: WorkspaceSettings.Executor.Image? = choice(fields["image"], "image mode")?.value
+    let image: WorkspaceSettings.Executor.Image? = choice(fields["image"], "image")?.value
     let fallback = boolean(fields["fallback"], "`fallback`")
     return url.map { .init(url: $0, image: image ?? .property, fallback: fallback ?? false) }
   }
@@ -144,8 +161,8 @@ extension Decoder {
   }
 
   private mutating func url(_ node: Node?, _ what: String, schemes: [String]) -> Located<String>? {
-    let list = schemes.map { "`\($0)://`" }.joined(separator: ", ")
-    return string(node, what, "a URL with \(list)") { text in
+    let list = schemes.map { "`\($0)://`" }.joined(separator: " or ")
+    return string(node, what, "a URL that begins with \(list)") { text in
       schemes.contains { text.hasPrefix($0 + "://") && text.utf8.count > $0.utf8.count + 3 }
         && text.utf8.allSatisfy { $0 > 0x20 && $0 < 0x7f }
     }

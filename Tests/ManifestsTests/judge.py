@@ -1,0 +1,28 @@
+"""Judges decoded documents by the JSON Schemas: one JSON object a line in, one verdict a line out.
+
+usage: judge.py SCHEMAS IN OUT, with IN's lines {"schema": NAME, "document": …}
+"""
+
+import json
+import pathlib
+import sys
+
+import jsonschema
+import referencing
+
+schemas, source, result = sys.argv[1:]
+documents = {p.name: json.loads(p.read_text()) for p in sorted(pathlib.Path(schemas).glob("*.schema.json"))}
+for document in documents.values():
+    jsonschema.Draft202012Validator.check_schema(document)
+registry = referencing.Registry().with_resources(
+    (d["$id"], referencing.Resource.from_contents(d)) for d in documents.values()
+)
+validators = {
+    name.removesuffix(".schema.json"): jsonschema.Draft202012Validator(d, registry=registry)
+    for name, d in documents.items()
+}
+with open(source) as lines, open(result, "w") as verdicts:
+    for line in lines:
+        case = json.loads(line)
+        error = jsonschema.exceptions.best_match(validators[case["schema"]].iter_errors(case["document"]))
+        verdicts.write("valid\n" if error is None else "invalid: %s\n" % " ".join(error.message.split())[:200])
