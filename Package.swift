@@ -49,7 +49,7 @@ let package = Package(
 
     tests("DiagnosticsTests", ["Diagnostics"]),
     tests("DigestsTests", ["Digests"]),
-    tests("ManifestsTests", ["Manifests", "Diagnostics", "Files"], exclude: ["Corpus", "judge.py"]),
+    tests("ManifestsTests", ["Manifests", "Diagnostics", "Files", "Kinds"], exclude: ["Corpus", "judge.py"]),
     tests("FilesTests", ["Files", "Diagnostics", "Digests", system]),
     tests("SchedulingTests", ["Scheduling"]),
     tests("ConsoleTests", ["Console", "Events", "Diagnostics", system]),

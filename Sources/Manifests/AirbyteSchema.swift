@@ -93,8 +93,17 @@ enum AirbyteSchema {
       ("allowedHosts", allowedHosts), ("releases", releases), ("normalizationConfig", normalizationConfig),
       ("suggestedStreams", suggestedStreams), ("resourceRequirements", resourceRequirements),
       ("ab_internal", .object([("sl", .integer), ("ql", .integer), ("isEnterprise", .boolean)], isOpen: true)),
-      ("remoteRegistries", .object([("pypi", .object([("enabled", .boolean), ("packageName", .string)],
-        required: ["enabled", "packageName"]))])),
+      (
+        "remoteRegistries",
+        .object([
+          (
+            "pypi",
+            .object(
+              [("enabled", .boolean), ("packageName", .string)],
+              required: ["enabled", "packageName"])
+          )
+        ])
+      ),
       ("supportsRefreshes", .boolean), ("generated", .any), ("supportsFileTransfer", .boolean),
       ("supportsDataActivation", .boolean), ("connectorIPCOptions", .object([("dataChannel", .any)])),
     ],

@@ -38,10 +38,13 @@ extension Decoder {
     if !digits.isEmpty, digits.first != "0", digits.count <= 9 {
       if unit.isEmpty { hint = "say the unit: `\(suggestion(String(digits)))`" }
       let isWord = unit.utf8.allSatisfy { (65...90).contains($0) || (97...122).contains($0) }
-      let near = !isWord ? nil : units.first {
-        $0.name.lowercased() == unit.lowercased() || $0.name.lowercased() == unit.lowercased().dropLast() + "ib"
-          || (unit.count > 1 && $0.name.first.map { unit.lowercased().hasPrefix($0.lowercased()) } ?? false)
-      }
+      let near =
+        !isWord
+        ? nil
+        : units.first {
+          $0.name.lowercased() == unit.lowercased() || $0.name.lowercased() == unit.lowercased().dropLast() + "ib"
+            || (unit.count > 1 && $0.name.first.map { unit.lowercased().hasPrefix($0.lowercased()) } ?? false)
+        }
       if let near, near.name != unit { hint = "did you mean `\(digits)\(near.name)`?" }
     }
     error("\(what) must be \(rule), not `\(Diagnostic.shortened(scalar.text))`", at: resolved, hint: hint)

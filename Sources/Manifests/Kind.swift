@@ -74,7 +74,8 @@ extension Decoder {
   var hasErrors: Bool { diagnostics.contains { $0.severity == .error } }
 
   mutating func kind(_ document: Node) -> Kind? {
-    guard let fields = fields(ofDocument: document, "a kind", known: ["kind", "match", "base", "default", "targets"]) else {
+    guard let fields = fields(ofDocument: document, "a kind", known: ["kind", "match", "base", "default", "targets"])
+    else {
       return nil
     }
     guard fields["kind"] != nil else {
@@ -125,7 +126,8 @@ extension Decoder {
     for pair in pairs {
       let name = Located(pair.name, at: pair.keyPlace)
       guard checkName(name, "a target"), !pair.value.isNull else { continue }
-      if ruleRequired, let fields = pair.value.pairs, !fields.contains(where: { $0.name == "rule" && !$0.value.isNull }) {
+      if ruleRequired, let fields = pair.value.pairs, !fields.contains(where: { $0.name == "rule" && !$0.value.isNull })
+      {
         report(.error("target `\(pair.name)` has no `rule`", at: pair.keyPlace.span))
       }
       _ = target(name: name, pair.value)

@@ -88,7 +88,8 @@ struct ValueReference {
       throw .init(
         message: "unknown reference `${\(shortened(body))}`",
         hint: near.map { "did you mean `\($0)`?" }
-          ?? "references begin with `data`, `name`, `package`, `platform` or `base`; write `$${` for the characters `${`")
+          ?? "it begins with `data`, `name`, `package`, `platform` or `base`; write `$${` for the characters `${`"
+      )
     }
     self.root = root
     path = Array(keys.dropFirst())

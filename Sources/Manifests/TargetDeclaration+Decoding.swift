@@ -49,7 +49,7 @@ extension Decoder {
     for attribute in rule.requiredAttributes where fields[attribute.rawValue] == nil {
       report(
         .error(
-          "target `\(Diagnostic.shortened(name.value))` needs `\(attribute.rawValue)`, as every `\(rule.rawValue)` does",
+          "`\(Diagnostic.shortened(name.value))` needs `\(attribute.rawValue)`, as every `\(rule.rawValue)` does",
           at: name.span))
     }
   }
@@ -163,7 +163,9 @@ extension Decoder {
 
   private mutating func decodeImage(_ target: inout TargetDeclaration, _ fields: Fields) {
     target.base = image(fields["base"], "`base`")
-    for node in fields.all("layers") { target.layers += list(node, "`layers`") { decoder, node, _ in decoder.layer(node) } }
+    for node in fields.all("layers") {
+      target.layers += list(node, "`layers`") { decoder, node, _ in decoder.layer(node) }
+    }
     if let node = fields["config"] { target.config = configuration(node) }
   }
 
@@ -190,9 +192,11 @@ extension Decoder {
       return text(pair.value, "variable `\(pair.name)`").map { .init(name: name, value: $0) }
     }
     config.labels = entries(fields["labels"], "`labels`").compactMap { pair in
-      isRemoval(pair) ? nil : text(pair.value, "label `\(Diagnostic.shortened(pair.name))`").map {
-        .init(name: Located(pair.name, at: pair.keyPlace), value: $0)
-      }
+      isRemoval(pair)
+        ? nil
+        : text(pair.value, "label `\(Diagnostic.shortened(pair.name))`").map {
+          .init(name: Located(pair.name, at: pair.keyPlace), value: $0)
+        }
     }
     if var name = text(fields["user"], "`user`") {
       let onlyIfPresent = name.value.hasSuffix("?")
@@ -205,7 +209,8 @@ extension Decoder {
         guard let port = decoder.text(node, what) else { return nil }
         guard let full = Self.port(port.value) else {
           decoder.report(
-            .error("\(what) must be a port such as `8080` or `53/udp`, not `\(Diagnostic.shortened(port.value))`",
+            .error(
+              "\(what) must be a port such as `8080` or `53/udp`, not `\(Diagnostic.shortened(port.value))`",
               at: port.span))
           return nil
         }
@@ -219,7 +224,8 @@ extension Decoder {
   private static func port(_ text: String) -> String? {
     let parts = text.split(separator: "/", omittingEmptySubsequences: false)
     guard parts.count <= 2, let first = parts.first, (1...5).contains(first.utf8.count),
-      first.utf8.allSatisfy({ (48...57).contains($0) }), first.utf8.first != 48, let number = Int(first), number <= 65535
+      first.utf8.allSatisfy({ (48...57).contains($0) }), first.utf8.first != 48, let number = Int(first),
+      number <= 65535
     else { return nil }
     let transport = parts.count == 2 ? parts[1] : "tcp"
     return ["tcp", "udp", "sctp"].contains(transport) ? "\(number)/\(transport)" : nil
@@ -242,9 +248,10 @@ extension Decoder {
     rootfs.mirror = string(fields["mirror"], "`mirror`", "a URL") { isWord($0) && $0.contains("://") }
     rootfs.lock = relativePath(fields["lock"], "`lock`")
     rootfs.snapshot = string(fields["snapshot"], "`snapshot`", "a date such as `20260101T000000Z`") {
-      $0.utf8.count == 16 && $0.utf8.enumerated().allSatisfy { index, byte in
-        index == 8 ? byte == 84 : index == 15 ? byte == 90 : (48...57).contains(byte)
-      }
+      $0.utf8.count == 16
+        && $0.utf8.enumerated().allSatisfy { index, byte in
+          index == 8 ? byte == 84 : index == 15 ? byte == 90 : (48...57).contains(byte)
+        }
     }
     return suite == nil && !isTemplate ? nil : rootfs
   }

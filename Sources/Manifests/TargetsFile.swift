@@ -20,7 +20,9 @@ package struct TargetsFile: Sendable {
 
 extension Decoder {
   mutating func targetsFile(_ document: Node) -> TargetsFile? {
-    guard let fields = fields(ofDocument: document, "`targets.yaml`", known: ["base", "default", "targets"]) else { return nil }
+    guard let fields = fields(ofDocument: document, "`targets.yaml`", known: ["base", "default", "targets"]) else {
+      return nil
+    }
     _ = string(fields["base"], "`base`")
     let defaultTarget = targetName(fields["default"], "`default`")
     let targets = checkTargets(fields["targets"], ruleRequired: false)

@@ -43,7 +43,9 @@ extension Decoder {
     var settings = WorkspaceSettings()
     if fields["slipway"] == nil {
       error("`slipway.yaml` needs `slipway: 1`, the version of its format", at: document)
-    } else if let version = integer(fields["slipway"], "`slipway`", in: 1...1_000_000), version != 1, let node = fields["slipway"] {
+    } else if let version = integer(fields["slipway"], "`slipway`", in: 1...1_000_000), version != 1,
+      let node = fields["slipway"]
+    {
       error("this release of Slipway reads format 1 of `slipway.yaml`, not \(version)", at: node)
     }
     settings.minimum = string(fields["minimum"], "`minimum`", "a version such as `0.3.0`") {
@@ -74,7 +76,8 @@ extension Decoder {
       }
       let what = "the replacement of `\(Diagnostic.shortened(pair.name))`"
       guard let label = string(pair.value, what) else { return nil }
-      let plain = label.value.split(separator: "${base.version}", omittingEmptySubsequences: false).joined(separator: "0")
+      let plain = label.value.split(separator: "${base.version}", omittingEmptySubsequences: false).joined(
+        separator: "0")
       if !plain.hasPrefix("//") || LabelText.problem(plain) != nil {
         report(
           .error(
@@ -126,7 +129,9 @@ extension Decoder {
     }
     if let node = fields["trust"] {
       cache.trust = list(node, "`trust`") { decoder, node, what in
-        decoder.string(node, what, "a key that begins with `ed25519:`") { $0.hasPrefix("ed25519:") && $0.utf8.count > 8 }
+        decoder.string(node, what, "a key that begins with `ed25519:`") {
+          $0.hasPrefix("ed25519:") && $0.utf8.count > 8
+        }
       }
     }
     return cache

@@ -16,7 +16,8 @@ package enum YAMLParser {
 
   package static func parse(_ source: SourceText) throws(Diagnostic) -> Node {
     guard source.bytes.count <= Limit.file else {
-      throw .error("the file is larger than \(Limit.file >> 20) MiB", at: SourceSpan(file: source.file, line: 1, column: 1))
+      throw .error(
+        "the file is larger than \(Limit.file >> 20) MiB", at: SourceSpan(file: source.file, line: 1, column: 1))
     }
     let composer = Composer(source)
     return try composer.document()
@@ -180,7 +181,9 @@ private final class Composer {
       "nested deeper than \(YAMLParser.Limit.depth) levels", at: place(event.start_mark, length: 1).span)
   }
 
-  private func refuse(anchor: UnsafeMutablePointer<yaml_char_t>?, tag: UnsafeMutablePointer<yaml_char_t>?) throws(Diagnostic) {
+  private func refuse(anchor: UnsafeMutablePointer<yaml_char_t>?, tag: UnsafeMutablePointer<yaml_char_t>?)
+    throws(Diagnostic)
+  {
     if anchor != nil {
       throw .error(
         "YAML anchors are not supported", at: place(event.start_mark, length: 1).span,
@@ -206,8 +209,10 @@ private final class Composer {
   /// A flow collection is shown by its bracket's line, a block one by its first line.
   private func collectionPlace(_ start: yaml_mark_t, _ startEnd: yaml_mark_t) -> Place {
     let isFlow = startEnd.index > start.index
-    return place(start, length: isFlow && event.end_mark.line == start.line
-      ? Int(event.end_mark.index) - Int(start.index) : 0)
+    return place(
+      start,
+      length: isFlow && event.end_mark.line == start.line
+        ? Int(event.end_mark.index) - Int(start.index) : 0)
   }
 
   // MARK: Failures
@@ -268,6 +273,7 @@ private final class Composer {
 extension Diagnostic {
   /// A name from a file, cut to a length that fits a message.
   package static func shortened(_ text: String, to limit: Int = 80) -> String {
-    text.unicodeScalars.count <= limit ? text : String(String.UnicodeScalarView(text.unicodeScalars.prefix(limit))) + "…"
+    text.unicodeScalars.count <= limit
+      ? text : String(String.UnicodeScalarView(text.unicodeScalars.prefix(limit))) + "…"
   }
 }

@@ -1,12 +1,13 @@
+import Diagnostics
+import Testing
+
+@testable import Manifests
+
 #if canImport(Glibc)
   import Glibc
 #elseif canImport(Musl)
   import Musl
 #endif
-import Diagnostics
-import Testing
-
-@testable import Manifests
 
 struct CorpusTests {
   @Test func `the corpus is there`() throws {

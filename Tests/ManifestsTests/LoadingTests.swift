@@ -12,7 +12,8 @@ struct LoadingTests {
     #expect(loaded.messages == ["warning: Airbyte's schema has no `description` in `data`"])
     let package = try #require(loaded.package)
     #expect(package.kind == "python")
-    #expect(package.targets.map(\.name.value) == ["code", "image", "plan", "publish", "spec", "test", "unit", "wheels"])
+    #expect(
+      package.targets.map(\.name.value) == ["code", "image", "plan", "publish", "spec", "test", "unit", "wheels"])
     #expect(package.defaultTarget == "image")
     let image = try #require(package.target("image"))
     #expect(image.base?.value == "docker.io/airbyte/python-connector-base:2.0.0@sha256:abcd")
@@ -56,8 +57,8 @@ struct LoadingTests {
       metadata: "data: {dockerImageTag: 1.0.0, n: 3, b: true, d: 5m, list: [a.py, b.py], tags: [x]}",
       targets: """
         targets:
-          t: {rule: test, image: x, run: [a, "${data.n}"], retries: "${data.n}", flaky: "${data.b}", timeout: "${data.d}",
-              inputs: "${data.list}", processes: "${data.absent:-7}"}
+          t: {rule: test, image: x, run: [a, "${data.n}"], retries: "${data.n}", flaky: "${data.b}",
+              timeout: "${data.d}", inputs: "${data.list}", processes: "${data.absent:-7}"}
         """)
     let target = try #require(loaded.package?.target("t"))
     #expect(target.resources.retries == 3)
@@ -110,9 +111,10 @@ struct LoadingTests {
     #expect(unit.env.map(\.name.value) == ["MORE"])
     #expect(unit.env.map(\.value.value.literal) == ["1"])
     #expect(unit.run.map(\.value.description).suffix(2) == ["${junit}", "-x"])
-    #expect(unit.inputs.map { "\($0.destination?.value ?? "") \($0.text)" } == [
-      "/airbyte/integration_code/unit_tests unit_tests/**", "/opt/dev :wheels#wheels", "/opt/dev extra.txt", "/y y",
-    ])
+    #expect(
+      unit.inputs.map { "\($0.destination?.value ?? "") \($0.text)" } == [
+        "/airbyte/integration_code/unit_tests unit_tests/**", "/opt/dev :wheels#wheels", "/opt/dev extra.txt", "/y y",
+      ])
     #expect(package.target("plan")?.inputs.map(\.text) == ["only.txt"])
     #expect(package.target("publish")?.rule == .files)
     #expect(package.target("publish")?.image == nil)

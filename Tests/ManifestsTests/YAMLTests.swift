@@ -20,14 +20,17 @@ struct YAMLTests {
 
   @Test(arguments: [
     ("1", "1"), ("-1", "-1"), ("+1", "1"), ("010", "10"), ("-0", "0"), ("0o17", "15"), ("0x1F", "31"),
-    ("123456789012345678901234567890", "123456789012345678901234567890"), ("0xffffffffffffffffff", "\"0xffffffffffffffffff\""),
+    ("123456789012345678901234567890", "123456789012345678901234567890"),
+    ("0xffffffffffffffffff", "\"0xffffffffffffffffff\""),
     ("1.5", "1.5"), (".5", "0.5"), ("1.", "1.0"), ("1e3", "1000.0"), ("1E-2", "0.01"), ("-.5e1", "-5.0"),
     (".inf", "\".inf\""), ("-.INF", "\"-.INF\""), (".nan", "\".nan\""), ("1e999", "\"1e999\""),
     ("true", "true"), ("True", "true"), ("FALSE", "false"), ("yes", "\"yes\""), ("No", "\"No\""), ("on", "\"on\""),
     ("null", "null"), ("~", "null"), ("NULL", "null"), ("nUll", "\"nUll\""),
     ("2024-01-02", "\"2024-01-02\""), ("1.2.3", "\"1.2.3\""), ("1_000", "\"1_000\""), ("12:30", "\"12:30\""),
-    ("-", "[null]"), (".", "\".\""), ("+", "\"+\""), ("e3", "\"e3\""), ("1e", "\"1e\""), ("0x", "\"0x\""), ("0o8", "\"0o8\""),
-    ("'1'", "\"1\""), ("\"true\"", "\"true\""), ("|\n  1\n", "\"1\\n\""), ("''", "\"\""), ("\"\\u0001\\t\"", "\"\\u0001\\t\""),
+    ("-", "[null]"), (".", "\".\""), ("+", "\"+\""), ("e3", "\"e3\""), ("1e", "\"1e\""), ("0x", "\"0x\""),
+    ("0o8", "\"0o8\""),
+    ("'1'", "\"1\""), ("\"true\"", "\"true\""), ("|\n  1\n", "\"1\\n\""), ("''", "\"\""),
+    ("\"\\u0001\\t\"", "\"\\u0001\\t\""),
   ])
   func `plain scalars have the types of the YAML 1.2 core schema`(text: String, expected: String) throws {
     #expect(try json(text) == expected)
@@ -72,8 +75,9 @@ struct YAMLTests {
   }
 
   @Test func `a byte that is not UTF-8 is named with its place`() {
-    #expect(failure(Array("a: ü\nb: ".utf8) + [0xff, 0x0a]).hasPrefix(
-      "a.yaml:2:4: error: the file is not UTF-8: unexpected byte 0xff"))
+    #expect(
+      failure(Array("a: ü\nb: ".utf8) + [0xff, 0x0a]).hasPrefix(
+        "a.yaml:2:4: error: the file is not UTF-8: unexpected byte 0xff"))
     #expect(failure([0xff, 0xfe, 0x61, 0x00]).hasPrefix("a.yaml:1:1: error: the file is not UTF-8"))
     #expect(failure([0x61, 0x00]).hasPrefix("a.yaml:1:2: error: a control character is not allowed"))
     #expect(failure(Array("a: ".utf8) + [0xc3]).contains("error: the file is not UTF-8"))
