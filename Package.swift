@@ -53,8 +53,8 @@ let package = Package(
     tests("FilesTests", ["Files", "Diagnostics", "Digests", system]),
     tests("SchedulingTests", ["Scheduling"]),
     tests("ConsoleTests", ["Console", "Events", "Diagnostics", system]),
-    tests("KindsTests", ["Kinds"]),
     tests("SandboxingTests", ["Sandboxing", "CSandbox", "Diagnostics", "sandbox-probe", system], exclude: ["Attacks"]),
+    tests("KindsTests", ["Kinds", system], exclude: ["scripts"]),
     .executableTarget(
       name: "sandbox-probe", dependencies: ["Diagnostics", "Sandboxing", system], path: "Tests/sandbox-probe",
       swiftSettings: strict),

@@ -51,8 +51,11 @@ class Absent(FetchError):
 def pip_settings(environment=os.environ):
     """pip's settings by their long names, later files over earlier ones, the environment over all."""
     home = os.path.expanduser("~")
-    files = [os.path.join(folder, "pip/pip.conf") for folder in
-             environment.get("XDG_CONFIG_DIRS", "/etc/xdg").split(":") if folder]
+    files = [
+        os.path.join(folder, "pip/pip.conf")
+        for folder in environment.get("XDG_CONFIG_DIRS", "/etc/xdg").split(":")
+        if folder
+    ]
     files += ["/etc/pip.conf", os.path.join(home, ".pip/pip.conf")]
     files += [os.path.join(environment.get("XDG_CONFIG_HOME") or os.path.join(home, ".config"), "pip/pip.conf")]
     files += [os.path.join(sys.prefix, "pip.conf")]
@@ -142,7 +145,8 @@ class Client:
         if parts.scheme not in ("http", "https"):
             raise FetchError(f"cannot fetch {without_credentials(url)}: only http and https are supported")
         request = urllib.request.Request(
-            without_credentials(url), headers={"Accept": accept, "User-Agent": "slipway-fetch/1", "Accept-Encoding": "identity"}
+            without_credentials(url),
+            headers={"Accept": accept, "User-Agent": "slipway-fetch/1", "Accept-Encoding": "identity"},
         )
         user, password = parts.username, parts.password
         if user is None and self.settings.netrc and parts.hostname:
@@ -159,7 +163,7 @@ class Client:
         """What `receive` makes of the response; passing faults are tried again, with growing pauses."""
         failure = None
         for attempt in range(ATTEMPTS):
-            pause = min(0.5 * 2 ** attempt, 8)
+            pause = min(0.5 * 2**attempt, 8)
             try:
                 with self.request(url, accept) as response:
                     return receive(response)
@@ -298,8 +302,11 @@ class Source:
             found = list(links_of_json(url, text) if kind.endswith("json") else links_of_html(url, text))
         except (ValueError, KeyError, AttributeError, TypeError) as error:
             raise FetchError(f"GET {without_credentials(url)}: not an index page: {error!r}") from error
-        return [(name, credentials_of(self.where, target), digest) for name, target, digest in found
-                if "/" not in name and name not in ("", ".", "..")]
+        return [
+            (name, credentials_of(self.where, target), digest)
+            for name, target, digest in found
+            if "/" not in name and name not in ("", ".", "..")
+        ]
 
 
 # -- Choosing ----------------------------------------------------------------------------------------------------------
@@ -364,7 +371,7 @@ class Fetcher:
             except FetchError as error:
                 failures.append(str(error))
                 continue
-            for name, url, digest in self.candidates(listed, entry, hashes, exact):
+            for name, url in self.candidates(listed, entry, hashes, exact):
                 part = os.path.join(folder, f".{name}.part")
                 try:
                     self.bring(url, part, hashes)
@@ -389,7 +396,7 @@ class Fetcher:
             order = self.chooser.order(name)
             if order is not None and (digest is not None or is_release(name, entry)):
                 found.append((order, name, url, digest))
-        return [item[1:] for item in sorted(found, key=lambda item: item[:3])]
+        return [item[1:3] for item in sorted(found, key=lambda item: item[:3])]
 
     def bring(self, url, part, hashes):
         if "://" in url:

@@ -135,7 +135,9 @@ class PoetryLock:
         self.path = path
         version = str(document.get("metadata", {}).get("lock-version", ""))
         if not version.startswith("2."):
-            raise PlanError(f"{path}: lock-version `{version}` is not supported; write it again with Poetry 1.3 or later")
+            raise PlanError(
+                f"{path}: lock-version `{version}` is not supported; write it again with Poetry 1.3 or later"
+            )
         self.by_name = {}
         for package in document.get("package", []):
             if not isinstance(package.get("name"), str) or not isinstance(package.get("version"), str):
@@ -263,7 +265,12 @@ def poetry_roots(project, group):
             if not holds(item.get("markers"), [], f"pyproject.toml: `{name}`"):
                 continue
             roots.append(
-                (canonicalize_name(name), str(item.get("version", "*")), tuple(sorted(item.get("extras", []))), requester)
+                (
+                    canonicalize_name(name),
+                    str(item.get("version", "*")),
+                    tuple(sorted(item.get("extras", []))),
+                    requester,
+                )
             )
 
     def add_requirement(text, requester):
@@ -324,7 +331,9 @@ def hash_lock(path):
             continue
         if line.startswith("-"):
             option = line.split()[0].split("=")[0]
-            raise PlanError(f"{path}: the option `{option}` is not supported; indexes come from pip's own configuration")
+            raise PlanError(
+                f"{path}: the option `{option}` is not supported; indexes come from pip's own configuration"
+            )
         text, *rest = re.split(r"\s+--hash[=\s]", line)
         try:
             requirement = Requirement(text.strip())
@@ -383,7 +392,10 @@ def check_python(project):
 
 def make_plan(folder, group):
     """The lines of the plan, sorted."""
-    at = lambda name: os.path.join(folder, name)
+
+    def at(name):
+        return os.path.join(folder, name)
+
     project = read_toml(at("pyproject.toml"))
     if project is None:
         raise PlanError(f"{at('pyproject.toml')}: no such file")
@@ -403,7 +415,9 @@ def make_plan(folder, group):
             locked = hash_lock(dev) if os.path.exists(dev) else {}
             locked = {n: e for n, e in locked.items() if (e["name"], e["version"]) not in has}
         elif not os.path.exists(main) and poetry_roots(project, "main"):
-            raise PlanError("pyproject.toml: the project has dependencies, but neither poetry.lock nor requirements.lock")
+            raise PlanError(
+                "pyproject.toml: the project has dependencies, but neither poetry.lock nor requirements.lock"
+            )
         lines = [hash_lock_line(entry) for entry in locked.values()]
     paths = set()
     for line in lines:

@@ -54,7 +54,10 @@ def library(final):
 
 
 def scheme(layout, output, final):
-    at = lambda *parts: os.path.join(output, *parts)
+
+    def at(*parts):
+        return os.path.join(output, *parts)
+
     if layout == "flat":
         return {"purelib": output, "platlib": output, "headers": at("include"), "scripts": at("bin"), "data": output}
     packages = at(library(final))
@@ -74,7 +77,9 @@ class Destination(SchemeDictionaryDestination):
 
 
 def install_wheel(path, places, final_executable):
-    destination = Destination(places, interpreter=final_executable, script_kind="posix", bytecode_optimization_levels=())
+    destination = Destination(
+        places, interpreter=final_executable, script_kind="posix", bytecode_optimization_levels=()
+    )
     try:
         with WheelFile.open(path) as source:
             install(source, destination, additional_metadata={"INSTALLER": b"slipway\n"})
@@ -112,10 +117,26 @@ def build_wheel(sdist, packages, scratch):
     environment.update(PYTHONPATH=os.pathsep.join(path), PYTHONHASHSEED="0", PYTHONDONTWRITEBYTECODE="1")
     environment.setdefault("SOURCE_DATE_EPOCH", "315532800")
     command = [sys.executable, "-m", "pip", "--isolated", "--disable-pip-version-check", "--no-cache-dir", "wheel"]
-    command += ["--quiet", "--no-deps", "--no-index", "--no-build-isolation", "--wheel-dir", out, os.path.abspath(sdist)]
+    command += [
+        "--quiet",
+        "--no-deps",
+        "--no-index",
+        "--no-build-isolation",
+        "--wheel-dir",
+        out,
+        os.path.abspath(sdist),
+    ]
     # The folder of `-m` is searched for modules, so it must not be the sources'.
-    result = subprocess.run(command, cwd=scratch, env=environment, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
-                            stderr=subprocess.STDOUT, timeout=1800, check=False)
+    result = subprocess.run(
+        command,
+        cwd=scratch,
+        env=environment,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        timeout=1800,
+        check=False,
+    )
     names = os.listdir(out)
     if result.returncode != 0 or len(names) != 1:
         sys.stderr.buffer.write(result.stdout)
@@ -127,7 +148,7 @@ def build_wheel(sdist, packages, scratch):
 
 
 def compile_all(folder, final, jobs):
-    """Compiles in processes of their own: a pool of multiprocessing would need /dev/shm, which not every sandbox has."""
+    """Compiles in processes of their own: a multiprocessing pool needs /dev/shm, which not every sandbox has."""
     files = []
     for where, folders, names in os.walk(folder):
         folders.sort()
@@ -135,7 +156,7 @@ def compile_all(folder, final, jobs):
     command = [sys.executable, "-m", "compileall", "-qq", "-f", "--invalidation-mode", "unchecked-hash"]
     command += ["-s", folder, "-p", final, "-i", "-"]
     workers = []
-    for start in range(jobs):
+    for start in range(min(jobs, len(files))):
         slice_file = tempfile.TemporaryFile()
         slice_file.write("".join(f"{path}\n" for path in files[start::jobs]).encode())
         slice_file.seek(0)
@@ -162,7 +183,8 @@ def build(options):
             install_wheel(built, places, sys.executable)
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
-    compile_all(packages, os.path.join(options.final, os.path.relpath(packages, output)), options.jobs)
+    final = os.path.normpath(os.path.join(options.final, os.path.relpath(packages, output)))
+    compile_all(packages, final, options.jobs)
 
 
 def main(arguments):

@@ -27,8 +27,11 @@ class DestinationJsonl(Destination):
             "additionalProperties": True,
             "properties": {
                 "destination_path": {
-                    "title": "Folder", "description": "Where the files are written; made if it is not there.",
-                    "type": "string", "minLength": 1, "examples": ["/local/out"],
+                    "title": "Folder",
+                    "description": "Where the files are written; made if it is not there.",
+                    "type": "string",
+                    "minLength": 1,
+                    "examples": ["/local/out"],
                 },
             },
         },

@@ -39,7 +39,9 @@ def test_append_adds_and_overwrite_replaces(monkeypatch, capsys, tmp_path):
 
 def test_a_failed_overwrite_keeps_what_was_there(monkeypatch, capsys, tmp_path):
     write(monkeypatch, capsys, tmp_path, "overwrite", record("users", id=1))
-    status, said, lines = write(monkeypatch, capsys, tmp_path, "overwrite", record("users", id=2), record("other", id=3))
+    status, said, lines = write(
+        monkeypatch, capsys, tmp_path, "overwrite", record("users", id=2), record("other", id=3)
+    )
     assert status == 1 and [line["id"] for line in lines] == [1]
     assert "which the catalog does not name" in said[-1]["trace"]["error"]["message"]
 
@@ -51,10 +53,16 @@ def test_an_empty_overwrite_empties(monkeypatch, capsys, tmp_path):
     assert sorted(p.name for p in (tmp_path / "out").iterdir()) == ["users.jsonl"]
 
 
-@pytest.mark.parametrize("name, expected", [
-    ("users", "users.jsonl"), ("../x", "%2e.%2fx.jsonl"), ("a/b", "a%2fb.jsonl"), (".hidden", "%2ehidden.jsonl"),
-    ("a%2fb", "a%252fb.jsonl"),
-])
+@pytest.mark.parametrize(
+    "name, expected",
+    [
+        ("users", "users.jsonl"),
+        ("../x", "%2e.%2fx.jsonl"),
+        ("a/b", "a%2fb.jsonl"),
+        (".hidden", "%2ehidden.jsonl"),
+        ("a%2fb", "a%252fb.jsonl"),
+    ],
+)
 def test_file_names_stay_in_the_folder(name, expected):
     assert file_name(ConfiguredStream(name, None, {}, False, "append", [])) == expected
 

@@ -101,8 +101,12 @@ class DestinationSqlite(Destination):
             "required": ["destination_path"],
             "additionalProperties": True,
             "properties": {
-                "destination_path": {"title": "Database file", "type": "string", "minLength": 1,
-                                     "examples": ["/local/warehouse.db"]},
+                "destination_path": {
+                    "title": "Database file",
+                    "type": "string",
+                    "minLength": 1,
+                    "examples": ["/local/warehouse.db"],
+                },
             },
         },
     }

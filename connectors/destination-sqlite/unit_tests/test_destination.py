@@ -21,8 +21,12 @@ def write(monkeypatch, capsys, tmp_path):
     def run(mode, *messages, key=("id",)):
         config, catalog = tmp_path / "config.json", tmp_path / "catalog.json"
         config.write_text(json.dumps({"destination_path": str(tmp_path / "out.db")}), encoding="utf-8")
-        entry = {"stream": {"name": "users", "json_schema": SCHEMA}, "sync_mode": "incremental",
-                 "destination_sync_mode": mode, "primary_key": [[name] for name in key]}
+        entry = {
+            "stream": {"name": "users", "json_schema": SCHEMA},
+            "sync_mode": "incremental",
+            "destination_sync_mode": mode,
+            "primary_key": [[name] for name in key],
+        }
         catalog.write_text(json.dumps({"streams": [entry]}), encoding="utf-8")
         monkeypatch.setattr(sys, "stdin", io.StringIO("".join(json.dumps(m) + "\n" for m in messages)))
         status = launch(DestinationSqlite(), ["write", "--config", str(config), "--catalog", str(catalog)])
@@ -57,7 +61,9 @@ def test_what_a_state_covers_survives_a_later_failure(write):
 
 def test_a_failed_overwrite_keeps_the_old_table(write):
     write("overwrite", record(id=1))
-    status, _, rows = write("overwrite", record(id=2), {"type": "RECORD", "record": {"stream": "x", "data": {}, "emitted_at": 1}})
+    status, _, rows = write(
+        "overwrite", record(id=2), {"type": "RECORD", "record": {"stream": "x", "data": {}, "emitted_at": 1}}
+    )
     assert status == 1 and [row["id"] for row in rows] == [1]
 
 
@@ -84,7 +90,9 @@ def test_more_rows_than_a_batch(write):
     assert len(rows) == 2500
 
 
-@pytest.mark.parametrize("value, stored", [(2**63, "9223372036854775808"), ({"b": 1, "a": "ü"}, '{"a": "ü", "b": 1}'), (True, True)])
+@pytest.mark.parametrize(
+    "value, stored", [(2**63, "9223372036854775808"), ({"b": 1, "a": "ü"}, '{"a": "ü", "b": 1}'), (True, True)]
+)
 def test_values_that_sqlite_cannot_hold_become_text(value, stored):
     assert value_of(value) == stored
 

@@ -21,11 +21,19 @@ def schema(**properties):
 
 TIME = {"type": "string", "format": "date-time", "airbyte_type": "timestamp_with_timezone"}
 STREAMS = [
-    Stream("users", schema(id="integer", first_name="string", last_name="string", email="string", age="integer",
-                           created_at=TIME), ["id"], "id"),
+    Stream(
+        "users",
+        schema(id="integer", first_name="string", last_name="string", email="string", age="integer", created_at=TIME),
+        ["id"],
+        "id",
+    ),
     Stream("products", schema(id="integer", name="string", price="number", created_at=TIME), ["id"]),
-    Stream("purchases", schema(id="integer", user_id="integer", product_id="integer", quantity="integer",
-                               purchased_at=TIME), ["id"], "id"),
+    Stream(
+        "purchases",
+        schema(id="integer", user_id="integer", product_id="integer", quantity="integer", purchased_at=TIME),
+        ["id"],
+        "id",
+    ),
 ]
 
 
@@ -43,10 +51,22 @@ class SourceFaker(Source):
             "required": [],
             "additionalProperties": True,
             "properties": {
-                "count": {"title": "Count", "description": "How many users to make up.", "type": "integer",
-                          "minimum": 1, "maximum": 10_000_000, "default": 1000, "order": 0},
-                "seed": {"title": "Seed", "description": "The same seed gives the same records.", "type": "integer",
-                         "default": 0, "order": 1},
+                "count": {
+                    "title": "Count",
+                    "description": "How many users to make up.",
+                    "type": "integer",
+                    "minimum": 1,
+                    "maximum": 10_000_000,
+                    "default": 1000,
+                    "order": 0,
+                },
+                "seed": {
+                    "title": "Seed",
+                    "description": "The same seed gives the same records.",
+                    "type": "integer",
+                    "default": 0,
+                    "order": 1,
+                },
             },
         },
     }
@@ -75,8 +95,12 @@ class SourceFaker(Source):
     def user(choose, number, config):
         first, last = choose.choice(FIRST_NAMES), choose.choice(LAST_NAMES)
         return {
-            "id": number, "first_name": first, "last_name": last, "age": choose.randint(18, 90),
-            "email": f"{first}.{last}{number}@example.com".lower(), "created_at": moment(number),
+            "id": number,
+            "first_name": first,
+            "last_name": last,
+            "age": choose.randint(18, 90),
+            "email": f"{first}.{last}{number}@example.com".lower(),
+            "created_at": moment(number),
         }
 
     @staticmethod
@@ -87,6 +111,9 @@ class SourceFaker(Source):
     @staticmethod
     def purchase(choose, number, config):
         return {
-            "id": number, "user_id": choose.randint(1, config["count"]), "product_id": choose.randint(1, len(THINGS)),
-            "quantity": choose.randint(1, 5), "purchased_at": moment(number + choose.randint(1, 1000)),
+            "id": number,
+            "user_id": choose.randint(1, config["count"]),
+            "product_id": choose.randint(1, len(THINGS)),
+            "quantity": choose.randint(1, 5),
+            "purchased_at": moment(number + choose.randint(1, 1000)),
         }

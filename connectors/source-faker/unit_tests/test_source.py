@@ -6,7 +6,11 @@ from source_faker import SourceFaker
 
 
 def read(capsys, folder, stream, config, state=None):
-    entry = {"stream": {"name": stream, "json_schema": {}}, "sync_mode": "incremental", "destination_sync_mode": "append"}
+    entry = {
+        "stream": {"name": stream, "json_schema": {}},
+        "sync_mode": "incremental",
+        "destination_sync_mode": "append",
+    }
     files = {"config": config, "catalog": {"streams": [entry]}}
     if state is not None:
         descriptor = {"name": stream}

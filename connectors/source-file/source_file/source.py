@@ -68,17 +68,30 @@ class SourceFile(Source):
             "required": ["folder", "streams"],
             "additionalProperties": True,
             "properties": {
-                "folder": {"title": "Folder", "description": "Where the files are.", "type": "string", "minLength": 1,
-                           "examples": ["/local/exports"], "order": 0},
+                "folder": {
+                    "title": "Folder",
+                    "description": "Where the files are.",
+                    "type": "string",
+                    "minLength": 1,
+                    "examples": ["/local/exports"],
+                    "order": 0,
+                },
                 "streams": {
-                    "title": "Streams", "type": "array", "order": 1,
+                    "title": "Streams",
+                    "type": "array",
+                    "order": 1,
                     "items": {
                         "type": "object",
                         "required": ["name", "files"],
                         "properties": {
                             "name": {"title": "Name", "type": "string", "minLength": 1},
-                            "files": {"title": "Files", "description": "A glob below the folder.", "type": "string",
-                                      "minLength": 1, "examples": ["orders/*.csv"]},
+                            "files": {
+                                "title": "Files",
+                                "description": "A glob below the folder.",
+                                "type": "string",
+                                "minLength": 1,
+                                "examples": ["orders/*.csv"],
+                            },
                             "format": {"title": "Format", "type": "string", "enum": ["csv", "jsonl"]},
                             "delimiter": {"title": "Delimiter", "type": "string", "minLength": 1, "default": ","},
                             "encoding": {"title": "Encoding", "type": "string", "default": "utf-8"},
@@ -100,10 +113,7 @@ class SourceFile(Source):
                 next(rows, None)
 
     def streams(self, config):
-        return [
-            Stream(stream["name"], self.schema(config, stream), [], CURSOR)
-            for stream in config["streams"]
-        ]
+        return [Stream(stream["name"], self.schema(config, stream), [], CURSOR) for stream in config["streams"]]
 
     def read(self, config, stream, state, incremental):
         settings = next(s for s in config["streams"] if s["name"] == stream.name)
@@ -112,10 +122,15 @@ class SourceFile(Source):
         for modified, group in itertools.groupby(self.records(config, settings, after), key=lambda item: item[1]):
             for data in itertools.chain.from_iterable(records for _, _, records in group):
                 # A column that holds text somewhere is text everywhere.
-                yield "record", {
-                    name: str(value) if types.get(name) == {"null", "string"} and type(value) in (int, float) else value
-                    for name, value in data.items()
-                }
+                yield (
+                    "record",
+                    {
+                        name: str(value)
+                        if types.get(name) == {"null", "string"} and type(value) in (int, float)
+                        else value
+                        for name, value in data.items()
+                    },
+                )
             # Files come in the order of their times; a state between two of one time would lose the second.
             after = modified
             yield "state", {CURSOR: after}

@@ -20,10 +20,24 @@ def read(settings, state=None):
     return records, [data for kind, data in said if kind == "state"], stream.json_schema["properties"]
 
 
-@pytest.mark.parametrize("text, value", [
-    ("", None), ("true", True), ("12", 12), ("-3", -3), ("0", 0), ("1.50", 1.5), ("01067", "01067"), ("nan", "nan"),
-    ("1_000", "1_000"), (" 1", " 1"), ("12345678901234567890", "12345678901234567890"), ("1.2.3", "1.2.3"), ("-", "-"),
-])
+@pytest.mark.parametrize(
+    "text, value",
+    [
+        ("", None),
+        ("true", True),
+        ("12", 12),
+        ("-3", -3),
+        ("0", 0),
+        ("1.50", 1.5),
+        ("01067", "01067"),
+        ("nan", "nan"),
+        ("1_000", "1_000"),
+        (" 1", " 1"),
+        ("12345678901234567890", "12345678901234567890"),
+        ("1.2.3", "1.2.3"),
+        ("-", "-"),
+    ],
+)
 def test_fields_get_their_types(text, value):
     assert typed(text) == value and type(typed(text)) is type(value)
 
@@ -63,11 +77,14 @@ def test_only_newer_files_are_read_again(tmp_path):
     assert read(settings, states[1])[0] == []
 
 
-@pytest.mark.parametrize("name, content, sentence", [
-    ("a.csv", "a,b\n1\n", "another number of fields"),
-    ("a.jsonl", "[1]\n", "not a JSON object"),
-    ("a.jsonl", "{\n", "Expecting"),
-])
+@pytest.mark.parametrize(
+    "name, content, sentence",
+    [
+        ("a.csv", "a,b\n1\n", "another number of fields"),
+        ("a.jsonl", "[1]\n", "not a JSON object"),
+        ("a.jsonl", "{\n", "Expecting"),
+    ],
+)
 def test_damaged_files_are_named(tmp_path, name, content, sentence):
     (tmp_path / name).write_text(content, encoding="utf-8")
     with pytest.raises(ConfigError) as caught:
@@ -79,4 +96,3 @@ def test_damaged_files_are_named(tmp_path, name, content, sentence):
 def test_patterns_that_match_nothing_or_leave_the_folder(tmp_path, pattern):
     with pytest.raises(ConfigError):
         SourceFile().check(config(tmp_path, pattern))
-

@@ -6,6 +6,16 @@ from .messages import log, record, state, stream_status, trace_error
 from .models import ConfiguredStream, Destination, Source, Stream
 
 __all__ = [
-    "ConfigError", "ConfiguredStream", "Destination", "Source", "Stream", "check_config", "launch", "log", "record",
-    "state", "stream_status", "trace_error",
+    "ConfigError",
+    "ConfiguredStream",
+    "Destination",
+    "Source",
+    "Stream",
+    "check_config",
+    "launch",
+    "log",
+    "record",
+    "state",
+    "stream_status",
+    "trace_error",
 ]

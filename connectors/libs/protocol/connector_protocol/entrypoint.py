@@ -74,7 +74,9 @@ def read(source, config, catalog, known):
         messages.stream_status(entry.name, "STARTED")
         count = 0
         try:
-            for kind, value in source.read(config, stream, known.get(entry.name, {}) if incremental else {}, incremental):
+            for kind, value in source.read(
+                config, stream, known.get(entry.name, {}) if incremental else {}, incremental
+            ):
                 if kind == "state":
                     messages.state(entry.name, value, count)
                     count = 0

@@ -40,8 +40,11 @@ class ConfiguredStream:
     def of(entry):
         stream = entry["stream"]
         return ConfiguredStream(
-            stream["name"], stream.get("namespace"), stream.get("json_schema") or {},
-            entry.get("sync_mode") == "incremental", entry.get("destination_sync_mode", "append"),
+            stream["name"],
+            stream.get("namespace"),
+            stream.get("json_schema") or {},
+            entry.get("sync_mode") == "incremental",
+            entry.get("destination_sync_mode", "append"),
             [path[0] for path in entry.get("primary_key") or []],
         )
 

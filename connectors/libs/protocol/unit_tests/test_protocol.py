@@ -63,16 +63,19 @@ def catalog(folder, name, mode="full_refresh"):
     return save(folder, f"{name}.json", {"streams": [entry]})
 
 
-@pytest.mark.parametrize("config, sentence", [
-    ({}, "config needs count"),
-    ({"count": "1"}, "config.count must be of type integer"),
-    ({"count": True}, "config.count must be of type integer"),
-    ({"count": 0}, "config.count must be at least 1"),
-    ({"count": 11}, "config.count must be at most 10"),
-    ({"count": 1, "mode": "c"}, "config.mode must be one of 'a', 'b'"),
-    ({"count": 1, "tags": ["x"]}, "config.tags[0] must have at least 2 characters"),
-    ({"count": 1, "other": 1}, "config has the unknown field other"),
-])
+@pytest.mark.parametrize(
+    "config, sentence",
+    [
+        ({}, "config needs count"),
+        ({"count": "1"}, "config.count must be of type integer"),
+        ({"count": True}, "config.count must be of type integer"),
+        ({"count": 0}, "config.count must be at least 1"),
+        ({"count": 11}, "config.count must be at most 10"),
+        ({"count": 1, "mode": "c"}, "config.mode must be one of 'a', 'b'"),
+        ({"count": 1, "tags": ["x"]}, "config.tags[0] must have at least 2 characters"),
+        ({"count": 1, "other": 1}, "config has the unknown field other"),
+    ],
+)
 def test_a_bad_configuration_is_named(config, sentence):
     with pytest.raises(ConfigError) as caught:
         check_config(config, SPECIFICATION)
@@ -103,7 +106,15 @@ def test_incremental_reads_go_on_from_the_state(capsys, tmp_path):
     config = save(tmp_path, "c.json", {"count": 4})
     last = {"type": "STREAM", "stream": {"stream_descriptor": {"name": "numbers"}, "stream_state": {"n": 2}}}
     before = save(tmp_path, "s.json", [last])
-    arguments = ["read", "--config", config, "--catalog", catalog(tmp_path, "numbers", "incremental"), "--state", before]
+    arguments = [
+        "read",
+        "--config",
+        config,
+        "--catalog",
+        catalog(tmp_path, "numbers", "incremental"),
+        "--state",
+        before,
+    ]
     status, said = call(capsys, Numbers(), *arguments)
     assert status == 0
     assert [m["record"]["data"]["n"] for m in said if m["type"] == "RECORD"] == [3, 4]
