@@ -1,0 +1,3 @@
+from .source import launch
+
+__all__ = ["launch"]
