@@ -4,21 +4,21 @@ import Files
 /// Values with a grammar of their own; `schemas/` says the same in patterns.
 extension Decoder {
   /// Seconds, from `90s`, `10m`, `2h` or `7d`.
-  mutating func duration(_ node: Node?, _ what: String) -> Located<Int>? {
+  mutating func duration(_ node: Node?, _ what: Subject) -> Located<Int>? {
     quantity(
       node, what, rule: "a duration such as `90s`, `10m`, `2h` or `7d`",
       units: [("s", 1), ("m", 60), ("h", 3600), ("d", 86400)], suggestion: { "\($0)s" })
   }
 
   /// Bytes, from `512KiB`, `256MiB`, `50GiB` or `1TiB`.
-  mutating func size(_ node: Node?, _ what: String) -> Located<Int>? {
+  mutating func size(_ node: Node?, _ what: Subject) -> Located<Int>? {
     quantity(
       node, what, rule: "a size such as `256MiB` or `50GiB`",
       units: [("KiB", 1 << 10), ("MiB", 1 << 20), ("GiB", 1 << 30), ("TiB", 1 << 40)], suggestion: { "\($0)MiB" })
   }
 
   private mutating func quantity(
-    _ node: Node?, _ what: String, rule: String, units: [(name: String, factor: Int)],
+    _ node: Node?, _ what: Subject, rule: String, units: [(name: String, factor: Int)],
     suggestion: (String) -> String
   ) -> Located<Int>? {
     guard let node, let resolved = resolve(node) else { return nil }
@@ -52,7 +52,7 @@ extension Decoder {
   }
 
   /// Cores: a number above 0.
-  mutating func cores(_ node: Node?, _ what: String) -> Double? {
+  mutating func cores(_ node: Node?, _ what: Subject) -> Double? {
     guard let node, let resolved = resolve(node) else { return nil }
     guard let value = resolved.scalar?.number, value > 0, value <= 4096 else {
       error("\(what) must be a number of cores above 0, such as `1` or `0.5`", at: resolved)
@@ -61,7 +61,7 @@ extension Decoder {
     return value
   }
 
-  mutating func label(_ node: Node?, _ what: String) -> Located<String>? {
+  mutating func label(_ node: Node?, _ what: Subject) -> Located<String>? {
     guard let text = string(node, what) else { return nil }
     if let problem = LabelText.problem(text.value) {
       report(
@@ -73,9 +73,9 @@ extension Decoder {
   }
 
   /// A label, with `?` if it may be absent.
-  mutating func optionalLabel(_ node: Node?, _ what: String) -> TargetDeclaration.Reference? {
+  mutating func optionalLabel(_ node: Node?, _ what: Subject) -> TargetDeclaration.Reference? {
     guard var text = string(node, what) else { return nil }
-    let isOptional = text.value.hasSuffix("?")
+    let isOptional = text.value.utf8.last == UInt8(ascii: "?")
     if isOptional { text.value.removeLast() }
     if let problem = LabelText.problem(text.value) {
       report(
@@ -87,9 +87,9 @@ extension Decoder {
   }
 
   /// A label, or an image of a registry.
-  mutating func image(_ node: Node?, _ what: String) -> Located<String>? {
+  mutating func image(_ node: Node?, _ what: Subject) -> Located<String>? {
     guard let text = string(node, what) else { return nil }
-    if text.value.hasPrefix(":") || text.value.hasPrefix("/") {
+    if let first = text.value.utf8.first, first == UInt8(ascii: ":") || first == UInt8(ascii: "/") {
       guard let problem = LabelText.problem(text.value) else { return text }
       report(
         .error(
@@ -106,12 +106,12 @@ extension Decoder {
   }
 
   /// A pattern for source files of the package.
-  mutating func glob(_ node: Node?, _ what: String) -> Located<String>? {
+  mutating func glob(_ node: Node?, _ what: Subject) -> Located<String>? {
     guard let text = string(node, what) else { return nil }
     return checkGlob(text, what) ? text : nil
   }
 
-  mutating func checkGlob(_ text: Located<String>, _ what: String) -> Bool {
+  mutating func checkGlob(_ text: Located<String>, _ what: Subject) -> Bool {
     do throws(Glob.Malformed) {
       _ = try Glob(text.value)
       return true
@@ -122,11 +122,11 @@ extension Decoder {
   }
 
   /// A source file or glob, a label, or a file that ships with Slipway.
-  mutating func input(_ node: Node?, _ what: String) -> Input? {
+  mutating func input(_ node: Node?, _ what: Subject) -> Input? {
     guard var text = string(node, what) else { return nil }
-    let isOptional = text.value.hasSuffix("?")
+    let isOptional = text.value.utf8.last == UInt8(ascii: "?")
     if isOptional { text.value.removeLast() }
-    if text.value.hasPrefix("@") {
+    if text.value.utf8.first == UInt8(ascii: "@") {
       guard let path = LabelText.bundledFile(text.value) else {
         report(
           .error(
@@ -136,7 +136,7 @@ extension Decoder {
       }
       return Input(source: Located(.bundled(path), at: text.place), isOptional: isOptional)
     }
-    if text.value.hasPrefix(":") || text.value.hasPrefix("/") {
+    if let first = text.value.utf8.first, first == UInt8(ascii: ":") || first == UInt8(ascii: "/") {
       if let problem = LabelText.problem(text.value) {
         report(
           .error(
@@ -150,11 +150,11 @@ extension Decoder {
     return Input(source: Located(.glob(text.value), at: text.place), isOptional: isOptional)
   }
 
-  mutating func absolutePath(_ node: Node?, _ what: String) -> Located<String>? {
+  mutating func absolutePath(_ node: Node?, _ what: Subject) -> Located<String>? {
     string(node, what, "an absolute path", where: PathText.isAbsolute)
   }
 
-  mutating func relativePath(_ node: Node?, _ what: String) -> Located<String>? {
+  mutating func relativePath(_ node: Node?, _ what: Subject) -> Located<String>? {
     string(node, what, "a relative path without `..`", where: PathText.isRelative)
   }
 }
@@ -163,37 +163,46 @@ extension Decoder {
 package enum LabelText {
   /// Why a text is no label; `nil` if it is one.
   package static func problem(_ text: String) -> String? {
+    let bytes = text.utf8
+    if bytes.first == UInt8(ascii: ":"), isTarget(bytes.dropFirst()) { return nil }
     let example = "a label reads `:target` or `//folder:target`"
-    guard text.hasPrefix(":") || text.hasPrefix("//") else { return example }
-    guard let colon = text.firstIndex(of: ":") else {
+    guard bytes.first == UInt8(ascii: ":") || bytes.starts(with: "//".utf8) else { return example }
+    guard let colon = bytes.firstIndex(of: UInt8(ascii: ":")) else {
       return "name the target: `\(Diagnostic.shortened(text)):…`"
     }
-    let package = text[..<colon]
-    if package.count > 2, !isPackage(package.dropFirst(2)) { return example }
-    let rest = text[text.index(after: colon)...].split(separator: "#", omittingEmptySubsequences: false)
-    guard rest.count <= 2, rest.allSatisfy({ isTargetName($0) }) else { return example }
-    return nil
+    let package = bytes[..<colon].dropFirst(2)
+    if !package.isEmpty, !isPackage(package) { return example }
+    return isTarget(bytes[colon...].dropFirst()) ? nil : example
+  }
+
+  /// `target`, `target#output`
+  private static func isTarget(_ bytes: Substring.UTF8View) -> Bool {
+    guard let number = bytes.firstIndex(of: UInt8(ascii: "#")) else { return isName(bytes) }
+    return isName(bytes[..<number]) && isName(bytes[number...].dropFirst())
   }
 
   /// Letters, digits and `_.+-`, beginning with a letter, a digit or `_`.
-  package static func isTargetName(_ name: some StringProtocol) -> Bool {
-    guard let first = name.utf8.first, isAlphanumeric(first) else { return false }
-    return name.utf8.allSatisfy { isAlphanumeric($0) || $0 == 46 || $0 == 43 || $0 == 45 }
+  package static func isTargetName(_ name: String) -> Bool { isName(name.utf8[...]) }
+
+  private static func isName(_ name: Substring.UTF8View) -> Bool {
+    guard let first = name.first, isAlphanumeric(first) else { return false }
+    return name.allSatisfy { isAlphanumeric($0) || $0 == 46 || $0 == 43 || $0 == 45 }
   }
 
   /// `@slipway//kinds/x:f` gives `kinds/x/f`.
   package static func bundledFile(_ text: String) -> String? {
-    let prefix = "@slipway//"
-    guard text.hasPrefix(prefix) else { return nil }
-    let parts = text.dropFirst(prefix.count).split(separator: ":", omittingEmptySubsequences: false)
+    let bytes = text.utf8
+    let prefix = "@slipway//".utf8
+    guard bytes.starts(with: prefix) else { return nil }
+    let parts = bytes.dropFirst(prefix.count).split(separator: UInt8(ascii: ":"), omittingEmptySubsequences: false)
     guard parts.count == 2, isPackage(parts[0]), isPackage(parts[1]) else { return nil }
-    return "\(parts[0])/\(parts[1])"
+    return "\(Substring(parts[0]))/\(Substring(parts[1]))"
   }
 
-  private static func isPackage(_ path: some StringProtocol) -> Bool {
-    path.split(separator: "/", omittingEmptySubsequences: false).allSatisfy { component in
-      !component.isEmpty && component != "." && component != ".."
-        && component.utf8.allSatisfy { $0 > 0x20 && $0 != 0x7f && !"#?*:".utf8.contains($0) }
+  private static func isPackage(_ path: Substring.UTF8View) -> Bool {
+    path.split(separator: UInt8(ascii: "/"), omittingEmptySubsequences: false).allSatisfy { component in
+      !component.isEmpty && !component.elementsEqual(".".utf8) && !component.elementsEqual("..".utf8)
+        && component.allSatisfy { $0 > 0x20 && $0 != 0x7f && !"#?*:".utf8.contains($0) }
     }
   }
 
@@ -206,12 +215,15 @@ package enum LabelText {
 enum PathText {
   /// `/a/b`, or `/`; no empty, `.` or `..` component.
   static func isAbsolute(_ text: String) -> Bool {
-    text == "/" || (text.hasPrefix("/") && isRelative(String(text.dropFirst())))
+    text.utf8.first == UInt8(ascii: "/") && (text.utf8.count == 1 || isRelative(text.utf8.dropFirst()))
   }
 
-  static func isRelative(_ text: String) -> Bool {
-    text.split(separator: "/", omittingEmptySubsequences: false).allSatisfy { component in
-      !component.isEmpty && component != "." && component != ".." && component.utf8.allSatisfy { $0 >= 32 && $0 != 127 }
+  static func isRelative(_ text: String) -> Bool { isRelative(text.utf8[...]) }
+
+  private static func isRelative(_ bytes: Substring.UTF8View) -> Bool {
+    bytes.split(separator: UInt8(ascii: "/"), omittingEmptySubsequences: false).allSatisfy { component in
+      !component.isEmpty && !component.elementsEqual(".".utf8) && !component.elementsEqual("..".utf8)
+        && component.allSatisfy { $0 >= 32 && $0 != 127 }
     }
   }
 }

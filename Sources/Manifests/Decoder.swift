@@ -115,7 +115,7 @@ struct Decoder {
   // MARK: Structures
 
   /// The known keys of a mapping; the unknown ones are reported.
-  mutating func fields(_ node: Node, _ what: String, known: [String], appendable: [String] = []) -> Fields? {
+  mutating func fields(_ node: Node, _ what: Subject, known: [String], appendable: [String] = []) -> Fields? {
     guard let node = resolve(node) else { return nil }
     guard let pairs = node.pairs else {
       expected("a mapping", for: what, found: node)
@@ -137,7 +137,7 @@ struct Decoder {
   }
 
   /// The same for a whole file, which no reference can stand for.
-  mutating func fields(ofDocument node: Node, _ what: String, known: [String]) -> Fields? {
+  mutating func fields(ofDocument node: Node, _ what: Subject, known: [String]) -> Fields? {
     if node.pairs == nil {
       expected("a mapping", for: what, found: node)
       return nil
@@ -146,7 +146,7 @@ struct Decoder {
   }
 
   /// The pairs of a mapping whose keys the user chooses.
-  mutating func entries(_ node: Node?, _ what: String) -> [Node.Pair] {
+  mutating func entries(_ node: Node?, _ what: Subject) -> [Node.Pair] {
     guard let node, let resolved = resolve(node) else { return [] }
     guard let pairs = resolved.pairs else {
       expected("a mapping", for: what, found: resolved)
@@ -166,7 +166,7 @@ struct Decoder {
     return value
   }
 
-  mutating func elements(_ node: Node?, _ what: String) -> [Node]? {
+  mutating func elements(_ node: Node?, _ what: Subject) -> [Node]? {
     guard let node, let resolved = resolve(node) else { return nil }
     guard let elements = resolved.elements else {
       expected("a list", for: what, found: resolved)
@@ -176,15 +176,15 @@ struct Decoder {
   }
 
   mutating func list<Value>(
-    _ node: Node?, _ what: String, of decode: (inout Decoder, Node, String) -> Value?
+    _ node: Node?, _ what: Subject, of decode: (inout Decoder, Node, Subject) -> Value?
   ) -> [Value] {
     guard let elements = elements(node, what) else { return [] }
-    return elements.compactMap { decode(&self, $0, "an element of \(what)") }
+    return elements.compactMap { decode(&self, $0, what.element) }
   }
 
   // MARK: Scalars
 
-  mutating func expected(_ type: String, for what: String, found node: Node) {
+  mutating func expected(_ type: String, for what: Subject, found node: Node) {
     let hint: String? =
       switch (type, node.content) {
       case ("a string", .scalar(let scalar)) where scalar.type != .null: "put it in quotes"
@@ -194,7 +194,7 @@ struct Decoder {
     error("\(what) must be \(type), not \(node.typeDescription)", at: node, hint: hint)
   }
 
-  mutating func string(_ node: Node?, _ what: String) -> Located<String>? {
+  mutating func string(_ node: Node?, _ what: Subject) -> Located<String>? {
     guard let node, let resolved = resolve(node) else { return nil }
     guard let text = resolved.string else {
       expected("a string", for: what, found: resolved)
@@ -205,7 +205,7 @@ struct Decoder {
 
   /// A string that `isValid` accepts; otherwise "`what` must be `rule`".
   mutating func string(
-    _ node: Node?, _ what: String, _ rule: String, hint: String? = nil, where isValid: (String) -> Bool
+    _ node: Node?, _ what: Subject, _ rule: String, hint: String? = nil, where isValid: (String) -> Bool
   ) -> Located<String>? {
     guard let text = string(node, what) else { return nil }
     guard isValid(text.value) else {
@@ -219,7 +219,7 @@ struct Decoder {
   }
 
   /// Any scalar but null, as it was written: `8080` and `1.10` are taken by their text.
-  mutating func text(_ node: Node?, _ what: String) -> Located<String>? {
+  mutating func text(_ node: Node?, _ what: Subject) -> Located<String>? {
     guard let node, let resolved = resolve(node) else { return nil }
     guard let scalar = resolved.scalar, scalar.type != .null else {
       expected("a string", for: what, found: resolved)
@@ -229,7 +229,7 @@ struct Decoder {
   }
 
   /// The same, where references to what only the planner knows may remain.
-  mutating func template(_ node: Node?, _ what: String) -> Located<TextTemplate>? {
+  mutating func template(_ node: Node?, _ what: Subject) -> Located<TextTemplate>? {
     guard let node else { return nil }
     if needsExpansion(node), let text = node.scalar?.text {
       switch expand(text, of: node) {
@@ -247,7 +247,7 @@ struct Decoder {
     return Located(TextTemplate(text.value), at: text.place)
   }
 
-  mutating func boolean(_ node: Node?, _ what: String) -> Bool? {
+  mutating func boolean(_ node: Node?, _ what: Subject) -> Bool? {
     guard let node, let resolved = resolve(node) else { return nil }
     guard let value = resolved.scalar?.boolean else {
       let isOldStyle = ["yes", "no", "on", "off"].contains(resolved.string?.lowercased())
@@ -259,7 +259,7 @@ struct Decoder {
     return value
   }
 
-  mutating func integer(_ node: Node?, _ what: String, in range: ClosedRange<Int>) -> Int? {
+  mutating func integer(_ node: Node?, _ what: Subject, in range: ClosedRange<Int>) -> Int? {
     guard let node, let resolved = resolve(node) else { return nil }
     guard let value = resolved.scalar?.integer, range.contains(value) else {
       let isNumber = resolved.scalar?.number != nil
@@ -271,7 +271,7 @@ struct Decoder {
   }
 
   mutating func choice<Value: RawRepresentable & CaseIterable>(
-    _ node: Node?, _ what: String, _: Value.Type = Value.self
+    _ node: Node?, _ what: Subject, _: Value.Type = Value.self
   ) -> Located<Value>? where Value.RawValue == String {
     guard let text = string(node, "`\(what)`") else { return nil }
     if let value = Value(rawValue: text.value) { return Located(value, at: text.place) }
@@ -282,6 +282,23 @@ struct Decoder {
     report(.error("unknown \(what) `\(Diagnostic.shortened(text.value))`", at: text.span, hints: [hint]))
     return nil
   }
+}
+
+/// What a message calls the value that is wrong; put together only when there is a message.
+struct Subject: ExpressibleByStringInterpolation, CustomStringConvertible {
+  private let name: String
+  private let isElement: Bool
+
+  init(stringLiteral name: String) { self.init(name, isElement: false) }
+
+  private init(_ name: String, isElement: Bool) {
+    self.name = name
+    self.isElement = isElement
+  }
+
+  /// Each element of the list that this names.
+  var element: Subject { Subject(name, isElement: true) }
+  var description: String { isElement ? "an element of \(name)" : name }
 }
 
 /// A mapping whose keys are known.
@@ -296,5 +313,9 @@ struct Fields {
   }
 
   /// The value of `name` and that of `+name`.
-  func all(_ name: String) -> [Node] { [self[name], self["+" + name]].compactMap { $0 } }
+  func all(_ name: String) -> [Node] {
+    let value = self[name]
+    guard ignoresNull else { return value.map { [$0] } ?? [] }
+    return [value, self["+" + name]].compactMap { $0 }
+  }
 }

@@ -7,26 +7,27 @@ package struct ImageReference: Hashable, Sendable {
 
   /// `nil` for an empty part, white space, or a label.
   package init?(_ text: String) {
-    var rest = text[...]
-    guard !text.isEmpty, !text.hasPrefix(":"), !text.hasPrefix("/") else { return nil }
-    guard text.unicodeScalars.allSatisfy({ $0.value > 0x20 && $0.value < 0x7f }) else { return nil }
-    if let at = rest.firstIndex(of: "@") {
-      let text = rest[rest.index(after: at)...]
-      guard let colon = text.firstIndex(of: ":"), colon != text.startIndex, text.index(after: colon) != text.endIndex,
-        !text.contains("@")
+    var rest = text.utf8[...]
+    guard let first = rest.first, first != UInt8(ascii: ":"), first != UInt8(ascii: "/") else { return nil }
+    guard rest.allSatisfy({ $0 > 0x20 && $0 < 0x7f }) else { return nil }
+    if let at = rest.firstIndex(of: UInt8(ascii: "@")) {
+      let text = rest[at...].dropFirst()
+      guard let colon = text.firstIndex(of: UInt8(ascii: ":")), colon != text.startIndex,
+        !text[colon...].dropFirst().isEmpty,
+        !text.contains(UInt8(ascii: "@"))
       else { return nil }
-      digest = String(text)
+      digest = String(Substring(text))
       rest = rest[..<at]
     }
     // A colon before the last slash belongs to a port.
-    let lastSlash = rest.lastIndex(of: "/")
-    if let colon = rest.lastIndex(of: ":"), lastSlash.map({ colon > $0 }) ?? true {
-      let text = rest[rest.index(after: colon)...]
+    let lastSlash = rest.lastIndex(of: UInt8(ascii: "/"))
+    if let colon = rest.lastIndex(of: UInt8(ascii: ":")), lastSlash.map({ colon > $0 }) ?? true {
+      let text = rest[colon...].dropFirst()
       guard !text.isEmpty else { return nil }
-      tag = String(text)
+      tag = String(Substring(text))
       rest = rest[..<colon]
     }
-    guard !rest.isEmpty, !rest.hasSuffix("/") else { return nil }
-    repository = String(rest)
+    guard !rest.isEmpty, rest.last != UInt8(ascii: "/") else { return nil }
+    repository = String(Substring(rest))
   }
 }

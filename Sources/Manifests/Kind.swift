@@ -108,11 +108,11 @@ extension Decoder {
     return match
   }
 
-  private mutating func globs(_ node: Node?, _ what: String) -> [Glob] {
+  private mutating func globs(_ node: Node?, _ what: Subject) -> [Glob] {
     list(node, what) { $0.glob($1, $2) }.compactMap { try? Glob($0.value) }
   }
 
-  mutating func targetName(_ node: Node?, _ what: String) -> Located<String>? {
+  mutating func targetName(_ node: Node?, _ what: Subject) -> Located<String>? {
     literally { $0.string(node, what, "the name of a target") { LabelText.isTargetName($0) && $0 != "all" } }
   }
 

@@ -49,17 +49,19 @@ private struct PackageLoader {
     let merged = merging.targets(kind?.targets ?? [], changes?.targets ?? [])
     diagnostics.diagnostics += merging.diagnostics
 
-    var scope = Scope(
-      metadata: connector, name: path.isRoot ? context.settings.name?.value ?? "" : path.name, package: path,
-      platform: context.platform)
+    let name = path.isRoot ? context.settings.name?.value ?? "" : path.name
+    func scope(_ base: Scope.Base) -> Scope {
+      Scope(data: connector?.data, name: name, package: path, platform: context.platform, base: base)
+    }
+    var base = Scope.Base.absent
     if let node = changes?.base ?? kind?.base {
-      var decoder = Decoder(.resolved(scope))
-      let base = decoder.image(node, "`base`")
-      scope.base = base.map { .known(Node(string: $0.value, at: $0.place)) } ?? .broken
+      var decoder = Decoder(.resolved(scope(.absent)))
+      let image = decoder.image(node, "`base`")
+      base = image.map { .known(Node(string: $0.value, at: $0.place)) } ?? .broken
       diagnostics.diagnostics += decoder.diagnostics
     }
 
-    var decoder = Decoder(.resolved(scope))
+    var decoder = Decoder(.resolved(scope(base)))
     let targets = merged.compactMap { target($0, &decoder) }.sorted {
       $0.name.value.utf8.lexicographicallyPrecedes($1.name.value.utf8)
     }

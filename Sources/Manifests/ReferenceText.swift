@@ -16,33 +16,35 @@ struct ReferenceText {
   var segments: [Segment] = []
 
   /// Whether a text needs a closer look at all.
-  static func isNeeded(for text: String) -> Bool { text.utf8.contains(UInt8(ascii: "$")) && text.contains("${") }
+  static func isNeeded(for text: String) -> Bool { text.utf8.contains(UInt8(ascii: "$")) }
 
   /// `$${` stands for the characters `${`.
   init(_ text: String) throws(Malformed) {
+    // On bytes: `$`, `{` and `}` are never part of another character.
     var literal = ""
-    var rest = text[...]
-    while let dollar = rest.firstIndex(of: "$") {
-      literal += rest[..<dollar]
+    var rest = text.utf8[...]
+    while let dollar = rest.firstIndex(of: UInt8(ascii: "$")) {
+      literal += Substring(rest[..<dollar])
       let tail = rest[dollar...]
-      if tail.hasPrefix("$${") {
+      if tail.starts(with: "$${".utf8) {
         literal += "${"
         rest = tail.dropFirst(3)
-      } else if tail.hasPrefix("${") {
+      } else if tail.starts(with: "${".utf8) {
         let body = tail.dropFirst(2)
-        guard let end = body.firstIndex(of: "}") else {
-          throw Malformed(message: "a reference is not closed: `\(shortened(tail))`", hint: "end it with `}`")
+        guard let end = body.firstIndex(of: UInt8(ascii: "}")) else {
+          throw Malformed(
+            message: "a reference is not closed: `\(shortened(Substring(tail)))`", hint: "end it with `}`")
         }
         if !literal.isEmpty { segments.append(.literal(literal)) }
         literal = ""
-        segments.append(try Self.reference(String(body[..<end])))
+        segments.append(try Self.reference(String(Substring(body[..<end]))))
         rest = body[body.index(after: end)...]
       } else {
         literal += "$"
         rest = tail.dropFirst()
       }
     }
-    literal += rest
+    literal += Substring(rest)
     if !literal.isEmpty { segments.append(.literal(literal)) }
   }
 
@@ -73,13 +75,15 @@ struct ValueReference {
   var name: String { ([root.rawValue] + path).joined(separator: ".") }
 
   init(_ body: String) throws(ReferenceText.Malformed) {
-    var head = body[...]
-    if let range = firstRange(of: ":-", in: body) {
-      fallback = String(body[range.upperBound...])
-      head = body[..<range.lowerBound]
+    var head = body.utf8[...]
+    if let colon = head.firstIndex(of: UInt8(ascii: ":")), head[colon...].starts(with: ":-".utf8) {
+      fallback = String(Substring(head[colon...].dropFirst(2)))
+      head = head[..<colon]
     }
-    var parts = head.split(separator: "|", omittingEmptySubsequences: false).map(String.init)
-    let keys = parts.removeFirst().split(separator: ".", omittingEmptySubsequences: false).map(String.init)
+    var parts = head.split(separator: UInt8(ascii: "|"), omittingEmptySubsequences: false)
+    let keys = parts.removeFirst().split(separator: UInt8(ascii: "."), omittingEmptySubsequences: false).map {
+      String(Substring($0))
+    }
     guard keys.allSatisfy({ !$0.isEmpty && $0.utf8.allSatisfy(isKeyByte) }), let first = keys.first else {
       throw .init(message: "`${\(shortened(body))}` is not a reference", hint: "write `$${` for the characters `${`")
     }
@@ -94,7 +98,7 @@ struct ValueReference {
     self.root = root
     path = Array(keys.dropFirst())
     filters = []
-    for name in parts {
+    for name in parts.map({ String(Substring($0)) }) {
       guard let filter = Filter(rawValue: name) else {
         throw .init(message: "unknown filter `\(shortened(name))`", hint: "the only filter is `snake`")
       }
@@ -119,15 +123,6 @@ struct ValueReference {
 
 private func isKeyByte(_ byte: UInt8) -> Bool {
   (48...57).contains(byte) || (65...90).contains(byte) || (97...122).contains(byte) || byte == 95 || byte == 45
-}
-
-private func firstRange(of needle: String, in text: String) -> Range<String.Index>? {
-  var index = text.startIndex
-  while index < text.endIndex {
-    if text[index...].hasPrefix(needle) { return index..<text.index(index, offsetBy: needle.count) }
-    index = text.index(after: index)
-  }
-  return nil
 }
 
 private func shortened(_ text: some StringProtocol) -> String { Diagnostic.shortened(String(text)) }

@@ -6,7 +6,12 @@ package enum Rule: String, CaseIterable, Hashable, Sendable {
   package var runsCommand: Bool { self == .fetch || self == .action || self == .test }
 
   /// What may be written in a target of this rule.
-  package var attributes: [Attribute] {
+  package var attributes: [Attribute] { Self.attributeTable[self] ?? [] }
+
+  private static let attributeTable: [Rule: [Attribute]] = Dictionary(
+    uniqueKeysWithValues: allCases.map { ($0, $0.tabulatedAttributes) })
+
+  private var tabulatedAttributes: [Attribute] {
     let all: [Attribute] = [.rule, .if, .needs, .when]
     let command: [Attribute] = [
       .image, .inputs, .run, .stdin, .outputs, .env, .cwd, .network, .timeout, .cpu, .memory, .processes, .scratch,
@@ -63,6 +68,10 @@ package enum Attribute: String, CaseIterable, Hashable, Sendable {
     default: false
     }
   }
+
+  static let names = allCases.map(\.rawValue)
+  static let listNames = allCases.filter(\.isList).map(\.rawValue)
+  static let byName = Dictionary(uniqueKeysWithValues: allCases.map { ($0.rawValue, $0) })
 
   package var rules: [Rule] { Rule.allCases.filter { $0.attributes.contains(self) } }
 }

@@ -2,7 +2,7 @@ import Diagnostics
 import Files
 
 /// What the references of one package stand for.
-struct Scope {
+final class Scope {
   enum Base {
     /// Neither the kind nor the package names one.
     case absent
@@ -20,11 +20,20 @@ struct Scope {
     case broken
   }
 
-  var metadata: ConnectorMetadata?
-  var name: String
-  var package: WorkspacePath
-  var platform: String
-  var base: Base = .absent
+  /// The `data` of the package's metadata.
+  let data: Node?
+  let name: String
+  let package: WorkspacePath
+  let platform: String
+  let base: Base
+
+  init(data: Node?, name: String, package: WorkspacePath, platform: String, base: Base = .absent) {
+    self.data = data
+    self.name = name
+    self.package = package
+    self.platform = platform
+    self.base = base
+  }
 
   func value(of reference: ValueReference, at place: Place) -> Outcome {
     let outcome = lookUp(reference, at: place)
@@ -70,10 +79,10 @@ struct Scope {
   }
 
   private func lookUpData(_ path: [String]) -> Outcome {
-    guard let metadata else {
+    guard let data else {
       return .missing(note: .init("this package has no `metadata.yaml`"), hint: nil)
     }
-    var node = metadata.data
+    var node = data
     var name = "data"
     for key in path {
       guard let pairs = node.pairs else {

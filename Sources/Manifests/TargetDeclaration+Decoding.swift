@@ -3,11 +3,10 @@ import Diagnostics
 extension Decoder {
   /// One target; `nil` only when it has no rule that could be read.
   mutating func target(name: Located<String>, _ node: Node) -> TargetDeclaration? {
-    let everything = Attribute.allCases
     guard
       let fields = fields(
-        node, "target `\(Diagnostic.shortened(name.value))`", known: everything.map(\.rawValue),
-        appendable: everything.filter(\.isList).map(\.rawValue))
+        node, "target `\(Diagnostic.shortened(name.value))`", known: Attribute.names,
+        appendable: Attribute.listNames)
     else { return nil }
     let rule: Rule? = choice(fields["rule"], "rule")?.value
     if let rule { checkAttributes(of: rule, fields, name) }
@@ -38,7 +37,7 @@ extension Decoder {
     let allowed = rule.attributes
     for pair in fields.pairs {
       let written = pair.name.hasPrefix("+") && isTemplate ? String(pair.name.dropFirst()) : pair.name
-      guard let attribute = Attribute(rawValue: written), !allowed.contains(attribute) else { continue }
+      guard let attribute = Attribute.byName[written], !allowed.contains(attribute) else { continue }
       let rules = attribute.rules.map { "`\($0.rawValue)`" }.joined(separator: ", ")
       report(
         .error(
@@ -107,7 +106,7 @@ extension Decoder {
     }
   }
 
-  private mutating func secret(_ node: Node, _ what: String) -> TargetDeclaration.Secret? {
+  private mutating func secret(_ node: Node, _ what: Subject) -> TargetDeclaration.Secret? {
     guard var text = string(node, what) else { return nil }
     let isOptional = text.value.hasSuffix("?")
     if isOptional { text.value.removeLast() }

@@ -74,7 +74,7 @@ extension Decoder {
             at: pair.keyPlace.span, hints: image.map { ["write `\($0.repository)`"] } ?? []))
         return nil
       }
-      let what = "the replacement of `\(Diagnostic.shortened(pair.name))`"
+      let what: Subject = "the replacement of `\(Diagnostic.shortened(pair.name))`"
       guard let label = string(pair.value, what) else { return nil }
       let plain = label.value.split(separator: "${base.version}", omittingEmptySubsequences: false).joined(
         separator: "0")
@@ -165,7 +165,7 @@ extension Decoder {
     settings.defaults[rule] = defaults
   }
 
-  private mutating func url(_ node: Node?, _ what: String, schemes: [String]) -> Located<String>? {
+  private mutating func url(_ node: Node?, _ what: Subject, schemes: [String]) -> Located<String>? {
     let list = schemes.map { "`\($0)://`" }.joined(separator: " or ")
     return string(node, what, "a URL that begins with \(list)") { text in
       schemes.contains { text.hasPrefix($0 + "://") && text.utf8.count > $0.utf8.count + 3 }
