@@ -308,7 +308,8 @@ struct Fields {
   let ignoresNull: Bool
 
   subscript(name: String) -> Node? {
-    guard let value = pairs.first(where: { $0.name == name })?.value else { return nil }
+    guard let index = pairs.index(ofKey: name) else { return nil }
+    let value = pairs[index].value
     return ignoresNull && value.isNull ? nil : value
   }
 

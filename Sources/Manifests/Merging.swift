@@ -44,7 +44,7 @@ struct Merging {
     for pair in changes {
       let appends = pair.name.hasPrefix("+")
       let name = appends ? String(pair.name.dropFirst()) : pair.name
-      let index = merged.firstIndex { $0.name == name }
+      let index = merged.index(ofKey: name)
       if pair.value.isNull {
         if let index, !appends { merged.remove(at: index) }
       } else if let index {
@@ -63,7 +63,7 @@ struct Merging {
       return Node(.sequence(old + new), at: base.place)
     case (.mapping(var pairs), .mapping(let new)):
       for addition in new where !addition.value.isNull {
-        if let index = pairs.firstIndex(where: { $0.name == addition.name }) {
+        if let index = pairs.index(ofKey: addition.name) {
           pairs[index] = .init(
             name: addition.name, keyPlace: addition.keyPlace, value: append(pairs[index].value, addition))
         } else {

@@ -48,7 +48,8 @@ package struct Node: Sendable {
 
   /// The value of a key of a mapping.
   package subscript(name: String) -> Node? {
-    pairs?.first { $0.name == name }?.value
+    guard case .mapping(let pairs) = content, let index = pairs.index(ofKey: name) else { return nil }
+    return pairs[index].value
   }
 
   package var pairs: [Pair]? {
@@ -70,4 +71,16 @@ package struct Node: Sendable {
   }
 
   package var isNull: Bool { scalar?.type == .null }
+}
+
+extension [Node.Pair] {
+  /// In place: a closure over pairs would retain and release each one that it looks at.
+  func index(ofKey name: String) -> Int? {
+    var index = 0
+    while index < count {
+      if self[index].name == name { return index }
+      index += 1
+    }
+    return nil
+  }
 }

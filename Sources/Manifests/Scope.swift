@@ -88,12 +88,12 @@ final class Scope {
       guard let pairs = node.pairs else {
         return .missing(note: .init("`\(name)` is \(node.typeDescription) here", at: node.span), hint: nil)
       }
-      guard let next = pairs.first(where: { $0.name == key }) else {
+      guard let next = pairs.index(ofKey: key) else {
         let near = didYouMean(key, among: pairs.map(\.name))
         return .missing(
           note: .init("`\(name)` has no `\(key)` here", at: node.span), hint: near.map { "did you mean `\($0)`?" })
       }
-      node = next.value
+      node = pairs[next].value
       name = key
     }
     return .node(node)

@@ -140,7 +140,7 @@ private final class Composer {
     while event.type != YAML_MAPPING_END_EVENT {
       let key = try key()
       let name = key.text
-      let first = pairs.count < 16 ? pairs.firstIndex { $0.name == name } : index[name]
+      let first = pairs.count < 16 ? pairs.index(ofKey: name) : index[name]
       if let first {
         throw .error(
           "the key `\(Diagnostic.shortened(name))` appears twice", at: key.place.span,
