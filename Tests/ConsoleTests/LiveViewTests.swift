@@ -8,7 +8,8 @@ import Testing
     view.done = 31
     view.total = 48
     view.rows = [
-      .init(label: "//connectors/source-faker:unit", started: 0), .init(label: "//connectors/source-csv:image", started: 4000),
+      .init(label: "//connectors/source-faker:unit", started: 0),
+      .init(label: "//connectors/source-csv:image", started: 4000),
     ]
     return view
   }()
