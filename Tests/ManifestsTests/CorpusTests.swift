@@ -56,6 +56,25 @@ struct CorpusTests {
     }
   }
 
+  @Test func `the schema of events takes what Slipway writes and refuses what it never would`() throws {
+    var lines = ""
+    var expected: [(path: String, isValid: Bool)] = []
+    for group in ["valid", "invalid"] {
+      let folder = "\(TestFolder.corpus)/\(group)/events"
+      for name in TestFolder.names(in: folder) ?? [] {
+        let line = String(decoding: try #require(TestFolder.read("\(folder)/\(name)")), as: UTF8.self)
+        lines += "{\"schema\":\"events\",\"document\":\(line.split(separator: "\n").joined())}\n"
+        expected.append(("\(folder)/\(name)", group == "valid"))
+      }
+    }
+    try #require(expected.count > 10)
+    let verdicts = try Self.judge(lines)
+    try #require(verdicts.count == expected.count)
+    for (file, verdict) in zip(expected, verdicts) {
+      #expect(verdict.hasPrefix("valid") == file.isValid, "\(file.path): the schema says \(verdict)")
+    }
+  }
+
   /// One verdict for each line.
   private static func judge(_ lines: String) throws -> [Substring] {
     guard system("python3 -c 'import jsonschema, referencing' >/dev/null 2>&1") == 0 else {

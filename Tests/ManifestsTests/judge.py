@@ -9,13 +9,14 @@ import sys
 
 import jsonschema
 import referencing
+import referencing.jsonschema
 
 schemas, source, result = sys.argv[1:]
 documents = {p.name: json.loads(p.read_text()) for p in sorted(pathlib.Path(schemas).glob("*.schema.json"))}
 for document in documents.values():
     jsonschema.Draft202012Validator.check_schema(document)
 registry = referencing.Registry().with_resources(
-    (d["$id"], referencing.Resource.from_contents(d)) for d in documents.values()
+    (name, referencing.jsonschema.DRAFT202012.create_resource(d)) for name, d in documents.items()
 )
 validators = {
     name.removesuffix(".schema.json"): jsonschema.Draft202012Validator(d, registry=registry)
