@@ -1,17 +1,20 @@
 /// Decides what runs next: a value that neither waits, nor reads a clock, nor touches the machine.
 ///
-///                        needs met             start()                        finished(_:_:)
-///     unwanted   waiting ---------> ready -----------------> evaluating ---------------------------+
-///         |         ^ |               |                          |                                 |
-///         +---------+ |               |                          | requestExecution(_:)            v
-///           wanted    |               |                          v                            succeeded
-///                     |               |                       queued                          failed
-///                     |               |                        |    |  startExecutions()      skipped
-///                     |               |        +---------------+    v                         cancelled
-///                     |               v        v                 running                           ^
-///                     |           cancelled <--+                    |       finished(_:_:)         |
-///                     v                                             +------------------------------+
-///             skipped, cancelled
+///     unwanted
+///        | is wanted
+///        v    all before it has ended       start()
+///     waiting ---------------------> ready ---------> evaluating ----- finished(_:_:) -----+
+///        |                             |                  | requestExecution(_:)           |
+///        |                             |                  v                                v
+///        |                             |                queued                         succeeded
+///        |                             |                |    | startExecutions()          failed
+///        |                             |                |    v                           skipped
+///        |                             |                |  running -- finished(_:_:) -> cancelled
+///        v                             v                v
+///     skipped, cancelled           cancelled        cancelled
+///
+/// The caller's loop, until `isDone`: evaluate what `start` gives, begin what `startExecutions` gives, report what
+/// `takeDecided` gives, and when all three gave nothing wait for an execution to end.
 ///
 /// Evaluating a node means to compute its key and look it up. That is cheap, takes nothing of the machine, and ends
 /// most nodes; only a miss asks for an execution, which waits for cpu, memory and a job slot.

@@ -99,6 +99,23 @@ extension Scheduler {
   }
 }
 
+extension Scheduler.SkipReason {
+  /// In a few words: `needs //a:b`, `//a:b and //c:d failed`.
+  package func text(label: (Int) -> String) -> String {
+    switch self {
+    case .failed(let roots):
+      let names = roots.map(label)
+      guard let last = names.last, names.count > 1 else { return "\(names.first ?? "a dependency") failed" }
+      return "\(names.dropLast().joined(separator: ", ")) and \(last) failed"
+    case .needs(let id): return "needs \(label(id))"
+    case .notFailed(let id): return "\(label(id)) did not fail"
+    case .unaffected: return "not affected"
+    case .dependencySkipped(let id): return "\(label(id)) was skipped"
+    case .reported: return "skipped"
+    }
+  }
+}
+
 extension Scheduler.Phase: Comparable {
   package static func < (a: Self, b: Self) -> Bool { a.rawValue < b.rawValue }
 }

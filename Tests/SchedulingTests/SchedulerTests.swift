@@ -206,4 +206,26 @@ import Testing
     var scheduler = try scheduler([.init(), .init(dependencies: [2]), .init(dependencies: [1])], wanted: [0])
     #expect(scheduler.start() == [0])
   }
+
+  @Test(
+    arguments: [
+      (.failed(roots: [0]), "//t:0 failed"), (.failed(roots: [0, 2]), "//t:0 and //t:2 failed"),
+      (.failed(roots: [0, 2, 5]), "//t:0, //t:2 and //t:5 failed"), (.needs(1), "needs //t:1"),
+      (.notFailed(1), "//t:1 did not fail"), (.unaffected, "not affected"),
+      (.dependencySkipped(3), "//t:3 was skipped"),
+    ] as [(Scheduler.SkipReason, String)])
+  func `a skip tells its reason in a few words`(reason: Scheduler.SkipReason, text: String) {
+    #expect(reason.text { "//t:\($0)" } == text)
+  }
+
+  @Test func `a chain of a hundred thousand nodes does not exhaust the stack`() throws {
+    let count = 100_000
+    let nodes = (0..<count).map { Scheduler.Node(dependencies: $0 == 0 ? [] : [$0 - 1]) }
+    var scheduler = try scheduler(nodes, wanted: [count - 1])
+    #expect(scheduler.start() == [0])
+    scheduler.finished(0, .failed)
+    #expect(scheduler.isDone)
+    #expect(scheduler.count(.skipped) == count - 1)
+    #expect(scheduler.state(of: count - 1) == .skipped(.failed(roots: [0])))
+  }
 }
