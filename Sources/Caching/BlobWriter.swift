@@ -36,7 +36,9 @@ package final class BlobWriter {
   package func finish(executable: Bool = false) throws -> FileArtifact {
     let artifact = FileArtifact(digest: hasher.finish(), size: size, isExecutable: executable)
     if store.hasBlob(artifact.digest, size: size, executable: executable) { return artifact }
-    guard fchmod(file.rawValue, executable ? 0o555 : 0o444) == 0 else { throw Disk.failure("set the mode of", temporary) }
+    guard fchmod(file.rawValue, executable ? 0o555 : 0o444) == 0 else {
+      throw Disk.failure("set the mode of", temporary)
+    }
     Disk.setModificationTime(of: file)
     try store.move(temporary, to: store.blobPath(artifact.digest, executable: executable))
     isOpen = false

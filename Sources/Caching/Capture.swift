@@ -60,7 +60,8 @@ extension Store {
     while next < folders.count {
       let components = folders[next].components
       guard components.count < Self.depthLimit else {
-        throw Diagnostic.error("`\(name)/\(folders[next].path)` is deeper than \(Self.depthLimit) folders", cause: .build)
+        throw Diagnostic.error(
+          "`\(name)/\(folders[next].path)` is deeper than \(Self.depthLimit) folders", cause: .build)
       }
       let path = components.isEmpty ? name : name + "/" + folders[next].path
       let fd = try descend(top, components, name: name)

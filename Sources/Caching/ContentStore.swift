@@ -53,7 +53,9 @@ extension Store {
 
   package func insert(_ bytes: UnsafeRawBufferPointer, executable: Bool = false) throws -> FileArtifact {
     let digest = Digest(of: bytes)
-    if !hasBlob(digest, size: bytes.count, executable: executable) {
+    if hasBlob(digest, size: bytes.count, executable: executable) {
+      noteUse(blobPath(digest, executable: executable))
+    } else {
       try writeBlob(bytes, digest: digest, executable: executable)
     }
     return FileArtifact(digest: digest, size: bytes.count, isExecutable: executable)

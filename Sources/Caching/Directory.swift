@@ -84,7 +84,10 @@ package struct Directory: Sendable {
           let entry = try Self.entry(number, content)
         else { return nil }
         if number == last, let previous = entries.last,
-          !previous.name.utf8.lexicographicallyPrecedes(entry.name.utf8) { return nil }
+          !previous.name.utf8.lexicographicallyPrecedes(entry.name.utf8)
+        {
+          return nil
+        }
         last = number
         entries.append(entry)
       }
@@ -167,7 +170,8 @@ extension Store {
   /// Calls for every entry, parents before children, each folder's in byte order of their names.
   ///
   /// Paths are relative to the directory, without a leading slash.
-  package func walk(_ artifact: DirectoryArtifact, _ visit: (_ path: String, _ node: Directory.Node) throws -> Void) throws
+  package func walk(_ artifact: DirectoryArtifact, _ visit: (_ path: String, _ node: Directory.Node) throws -> Void)
+    throws
   {
     try walk(artifact, prefix: "", depth: 0, visit)
   }

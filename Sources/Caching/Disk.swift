@@ -72,11 +72,18 @@ package enum Disk {
   }
 
   /// Fills as much of the buffer as there are bytes; the count read.
-  package static func read(_ fd: FileDescriptor, into buffer: UnsafeMutableRawBufferPointer, path: String) throws -> Int {
+  package static func read(_ fd: FileDescriptor, into buffer: UnsafeMutableRawBufferPointer, path: String) throws -> Int
+  {
     var filled = 0
     while filled < buffer.count, let base = buffer.baseAddress {
       let count = Glibc.read(fd.rawValue, base + filled, buffer.count - filled)
-      if count > 0 { filled += count } else if count == 0 { break } else if errno != EINTR { throw failure("read", path) }
+      if count > 0 {
+        filled += count
+      } else if count == 0 {
+        break
+      } else if errno != EINTR {
+        throw failure("read", path)
+      }
     }
     return filled
   }

@@ -49,10 +49,8 @@ extension Store {
       if errno == EWOULDBLOCK { return nil }
       throw Disk.failure("lock", path)
     }
-    // gc removes lock files: the one that is locked must still be the one at the path.
-    let locked = try? Disk.status(path)
-    let opened = try Disk.status(of: file, path: path)
-    guard locked != nil, opened.links > 0 else {
+    // gc removes lock files: a lock on one that has no name any more locks nobody out.
+    guard try Disk.status(of: file, path: path).links > 0 else {
       try? file.close()
       return nil
     }

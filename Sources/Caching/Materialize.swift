@@ -26,7 +26,8 @@ extension Store {
     return FilePath(place)
   }
 
-  private func link(_ directory: DirectoryArtifact, into folder: FileDescriptor, blobs: FileDescriptor, depth: Int) throws
+  private func link(_ directory: DirectoryArtifact, into folder: FileDescriptor, blobs: FileDescriptor, depth: Int)
+    throws
   {
     guard depth < Self.depthLimit else { throw Diagnostic.error("a tree is too deep", cause: .build) }
     for entry in try self.directory(directory).entries {

@@ -1,1 +1,1 @@
-print("slipway")
+await Slipway.start()

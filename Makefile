@@ -1,0 +1,41 @@
+# Slipway: build, test, run. Every target installs what it needs; `make setup` alone does only that.
+SHELL := /bin/bash
+PREFIX ?= /usr/local
+RELEASE := .build-release
+BINARY := $(RELEASE)/release/slipway
+CONNECTOR ?= //connectors/source-faker:test
+
+.PHONY: run build test lint bench goldens fuzz install setup clean
+
+run: build
+	$(BINARY) build $(CONNECTOR)
+
+build: setup
+	swift build -c release --static-swift-stdlib --scratch-path $(RELEASE) --product slipway \
+	  --explicit-target-dependency-import-check error
+
+test: setup
+	swift build --build-tests --explicit-target-dependency-import-check error
+	swift test --skip-build
+
+lint:
+	swift format lint --strict --recursive Package.swift Sources Tests
+	python3 -m compileall -q Sources/Kinds connectors >/dev/null
+
+goldens: setup
+	SLIPWAY_RECORD=1 swift test
+
+bench: build
+	Tests/Benchmarks/run
+
+fuzz: setup
+	Tests/Fuzz/run
+
+install: build
+	install -D -m 0755 $(BINARY) $(DESTDIR)$(PREFIX)/bin/slipway
+
+setup:
+	@.ci/setup
+
+clean:
+	rm -rf .build .build-release

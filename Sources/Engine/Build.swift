@@ -1,0 +1,369 @@
+import Caching
+import Diagnostics
+import Digests
+import Events
+import Files
+import Graph
+import Manifests
+import Planning
+import Sandboxing
+import Scheduling
+
+/// What a build came to.
+package struct BuildOutcome: Sendable {
+  package var exitCode: Int32
+  /// Labels that were asked for, in order.
+  package var wanted: [Label] = []
+  /// Those among `wanted` that would execute, in a dry run.
+  package var wouldExecute: [(label: Label, reason: String)] = []
+  package var outputs: [Label: [ActionRecord.Output]] = [:]
+  package var diagnostics = DiagnosticList()
+}
+
+/// One walk over the wanted targets: keys are computed as targets become ready, hits are taken, misses are executed.
+///
+/// All state belongs to the one task that runs `run`; only executions run beside it.
+package final class Build {
+  let workspace: Workspace
+  let store: Store
+  let actions: ActionCache
+  let options: BuildOptions
+  let events: EventStream
+  let sandbox: any Sandbox
+  let layers: LayerFolders
+  let snapshot: SourceSnapshot
+  let plan: Plan
+  let history: History
+
+  var planner: ActionPlanner
+  var outcome = BuildOutcome(exitCode: 0)
+  var codes: Set<Int32> = []
+  /// Verdicts of this walk, by node of the graph.
+  var verdicts: [Int: ActionRecord.Verdict] = [:]
+  var wouldRun: Set<Label> = []
+
+  package init(
+    workspace: Workspace, store: Store, plan: Plan, history: History, options: BuildOptions, events: EventStream
+  ) {
+    self.workspace = workspace
+    self.store = store
+    self.plan = plan
+    self.history = history
+    self.options = options
+    self.events = events
+    actions = store.actions
+    sandbox = NamespaceSandbox()
+    layers = LayerFolders(store: store)
+    snapshot = SourceSnapshot(store: store, tree: workspace.tree)
+    planner = ActionPlanner(
+      targets: plan.targets, platform: Workspace.platform,
+      fingerprints: { [tree = workspace.tree] in try tree.fingerprints(of: $0) }, bundled: Workspace.bundled)
+  }
+
+  /// Builds `wanted` and all that they depend on; `already` counts targets known to be up to date without a walk.
+  package func run(_ wanted: [Label], already: Int = 0) async throws -> BuildOutcome {
+    outcome.wanted = wanted
+    let indices = wanted.compactMap { plan.graph.index(of: $0) }
+    let graph = plan.graph
+    var scheduler: Scheduler
+    do {
+      scheduler = try Scheduler(
+        nodes: graph.nodes.indices.map(node), wanted: indices, capacity: Self.capacity, jobs: jobs,
+        keepGoing: options.keepGoing)
+    } catch {
+      throw Diagnostic.error("targets wait for each other", cause: .internal)
+    }
+    events.emit(Event(.buildStarted, targets: scheduler.wantedCount + already))
+    await withTaskGroup(of: Execution.self) { group in
+      while !scheduler.isDone {
+        if Task.isCancelled { scheduler.cancel() }
+        var progressed = false
+        for id in scheduler.start() {
+          progressed = true
+          evaluate(id, &scheduler)
+        }
+        for id in scheduler.startExecutions() {
+          progressed = true
+          guard let work = pending.removeValue(forKey: id) else { continue }
+          events.emit(Event(.actionStarted, label: graph.nodes[id].label.description, rule: graph.nodes[id].rule))
+          group.addTask { await Self.execute(id, work) }
+        }
+        for id in scheduler.takeDecided() { reportDecided(id, scheduler.state(of: id)) }
+        if progressed || scheduler.isDone { continue }
+        guard let execution = await group.next() else { break }
+        if let again = complete(execution, &scheduler) {
+          group.addTask { await Self.execute(execution.node, again) }
+        }
+      }
+    }
+    if Task.isCancelled { codes.insert(8) }
+    let tests = events.counts.tests
+    if tests.noTests > 0, tests.passed + tests.flaky + tests.failed + tests.timedOut == 0 { codes.insert(4) }
+    outcome.exitCode = [37, 36, 8, 2, 1, 3, 4].first { codes.contains($0) } ?? 0
+    outcome.outputs = planner.outputs
+    return outcome
+  }
+
+  /// Work that waits for its turn to execute, by node.
+  var pending: [Int: Work] = [:]
+
+  // MARK: The scheduler's view
+
+  private var jobs: Int { options.jobs > 0 ? options.jobs : Host.cores }
+
+  private static var capacity: Scheduling.Resources {
+    Scheduling.Resources(cpu: Host.cores * 1000, memory: Host.memory)
+  }
+
+  private func node(_ index: Int) -> Scheduler.Node {
+    let graph = plan.graph
+    guard let target = plan.targets[graph.nodes[index].label] else { return Scheduler.Node() }
+    var node = Scheduler.Node()
+    for edge in graph.nodes[index].dependencies {
+      guard let other = graph.index(of: edge.target) else { continue }
+      switch edge.role {
+      case .needs: node.needs.append(other)
+      case .test: node.after.append(other)
+      case .when: if case .failed? = target.when { node.when = .failed(other) }
+      default: node.dependencies.append(other)
+      }
+    }
+    let own = target.declaration.resources
+    let general = workspace.settings.defaults[target.rule] ?? Manifests.Resources()
+    if target.rule.runsCommand || target.rule == .rootfs || target.rule == .image {
+      node.resources = Scheduling.Resources(
+        cpu: Int((own.cpu ?? general.cpu ?? 1) * 1000), memory: own.memory ?? general.memory ?? 256 << 20)
+      node.cost = history.seconds(of: target.label) ?? 1
+    }
+    return node
+  }
+
+  // MARK: Evaluation
+
+  /// Computes a ready node's key and looks it up; a miss asks for an execution.
+  private func evaluate(_ id: Int, _ scheduler: inout Scheduler) {
+    let label = plan.graph.nodes[id].label
+    guard let target = plan.targets[label] else { return scheduler.finished(id, .failed) }
+    do {
+      switch target.rule {
+      case .files, .publish:
+        planner.outputs[label] = target.image.flatMap { planner.outputs[$0.label] } ?? []
+        finish(id, target, .hitLocal)
+        scheduler.finished(id, .succeeded)
+      case .suite: evaluateSuite(id, target, &scheduler)
+      case .pull:
+        throw Diagnostic.error("the rule `pull` cannot be built yet", at: target.declaration.place.span)
+      case .action, .fetch, .test, .image, .rootfs:
+        let work = try prepare(target)
+        if target.rule != .rootfs || options.isDryRun, dependsOnUnbuilt(target) {
+          noteDryRun(id, target, "an input would be built first", &scheduler)
+          return
+        }
+        switch lookUp(work, target) {
+        case .hit(let record):
+          planner.outputs[label] = record.outputs
+          verdicts[id] = record.verdict
+          history.note(label, key: record.key, milliseconds: record.duration)
+          hits.append(record.key)
+          finish(id, target, .hitLocal, record: record)
+          scheduler.finished(id, .succeeded)
+        case .miss(let reason):
+          if options.isDryRun { return noteDryRun(id, target, reason, &scheduler) }
+          pending[id] = work
+          scheduler.requestExecution(id)
+        }
+      }
+    } catch {
+      fail(id, target, error, &scheduler)
+    }
+  }
+
+  /// Keys of hits, whose use is noted once at the end.
+  var hits: [Fingerprint] = []
+
+  private func dependsOnUnbuilt(_ target: Target) -> Bool {
+    options.isDryRun
+      && plan.graph.dependencies(of: plan.graph.index(of: target.label) ?? 0).contains {
+        wouldRun.contains(plan.graph.nodes[$0].label)
+      }
+  }
+
+  private func noteDryRun(_ id: Int, _ target: Target, _ reason: String, _ scheduler: inout Scheduler) {
+    wouldRun.insert(target.label)
+    outcome.wouldExecute.append((target.label, reason))
+    events.emit(
+      Event(
+        .targetFinished, label: target.label.description, rule: target.rule.rawValue, outcome: .skipped,
+        reason: reason))
+    scheduler.finished(id, .succeeded)
+  }
+
+  private func evaluateSuite(_ id: Int, _ target: Target, _ scheduler: inout Scheduler) {
+    planner.outputs[target.label] = []
+    let failed = target.tests.filter { test in
+      guard let index = plan.graph.index(of: test) else { return false }
+      return scheduler.state(of: index) != .succeeded
+    }
+    guard let first = failed.first else {
+      finish(id, target, .hitLocal)
+      return scheduler.finished(id, .succeeded)
+    }
+    events.emit(
+      Event(
+        .targetFinished, label: target.label.description, rule: "suite", outcome: .skipped,
+        reason: failed.count == 1 ? "\(first) did not pass" : "\(failed.count) of its tests did not pass"))
+    scheduler.finished(id, .skipped)
+  }
+
+  enum LookUp {
+    case hit(ActionRecord)
+    case miss(String)
+  }
+
+  private func lookUp(_ work: Work, _ target: Target) -> LookUp {
+    if options.rerun, target.rule == .test, outcome.wanted.contains(target.label) { return .miss("--rerun") }
+    switch actions.lookup(work.key.fingerprint) {
+    case .hit(let record):
+      if let freshness = target.declaration.freshness,
+        !record.isFresh(at: CommandExecution.now(), within: Int64(freshness.value) * 1000)
+      {
+        return .miss("older than its freshness")
+      }
+      return .hit(record)
+    case .miss(let reason): return .miss("\(reason)")
+    }
+  }
+
+  // MARK: Completion
+
+  /// Takes in the end of an execution; gives the work that replaces it when its sources were edited meanwhile.
+  private func complete(_ execution: Execution, _ scheduler: inout Scheduler) -> Work? {
+    let id = execution.node
+    let label = plan.graph.nodes[id].label
+    guard let target = plan.targets[label] else {
+      scheduler.finished(id, .failed)
+      return nil
+    }
+    switch execution.result {
+    case .failure(let error as SourceChanged):
+      // A file was edited after its key was computed: what the action would have seen has another key.
+      retries[id, default: 0] += 1
+      do {
+        guard retries[id, default: 0] <= 10 else {
+          throw Diagnostic.error(
+            "`\(error.path)` kept changing while \(label) was built", cause: .environment,
+            hints: ["build again when nothing writes to it"])
+        }
+        try workspace.tree.refresh(.packages([error.package]))
+        let work = try prepare(target)
+        guard case .hit(let record) = lookUp(work, target) else { return work }
+        planner.outputs[label] = record.outputs
+        finish(id, target, .hitLocal, record: record)
+        scheduler.finished(id, .succeeded)
+      } catch { fail(id, target, error, &scheduler) }
+    case .failure(let error): fail(id, target, error, &scheduler)
+    case .success(let done):
+      let record = done.record
+      history.note(label, key: record.key, milliseconds: record.duration)
+      verdicts[id] = record.verdict
+      events.emit(
+        Event(
+          .actionFinished, label: label.description, rule: target.rule.rawValue, key: record.key.description,
+          outcome: done.wasHit ? .hitLocal : record.isUsable ? .executed : .failed, exitCode: Int(record.exitCode),
+          durationMs: Int(record.duration)))
+      if record.isUsable {
+        planner.outputs[label] = record.outputs
+        finish(id, target, done.wasHit ? .hitLocal : .executed, record: record)
+        scheduler.finished(id, .succeeded)
+      } else {
+        codes.insert(target.rule == .test ? 3 : 1)
+        finish(id, target, .failed, record: record)
+        scheduler.finished(id, .failed)
+      }
+    }
+    return nil
+  }
+
+  /// How often a node's sources were edited under it.
+  var retries: [Int: Int] = [:]
+
+  private func finish(_ id: Int, _ target: Target, _ result: Event.Outcome, record: ActionRecord? = nil) {
+    var event = Event(
+      .targetFinished, label: target.label.description, rule: target.rule.rawValue,
+      key: record?.key.description, outcome: result)
+    if let record {
+      event.durationMs = Int(record.duration)
+      event.exitCode = Int(record.exitCode)
+      if target.rule == .test { event.verdict = record.verdict.event }
+      if result == .failed {
+        event.reason = record.failureReason
+        event.text = record.log.flatMap { try? store.read($0.digest, limit: 64 << 20) }
+      }
+    }
+    events.emit(event)
+  }
+
+  private func fail(_ id: Int, _ target: Target, _ error: any Error, _ scheduler: inout Scheduler) {
+    if error is CancellationError {
+      codes.insert(8)
+      scheduler.cancel()
+      return scheduler.finished(id, .cancelled)
+    }
+    let list = (error as? DiagnosticList)?.diagnostics ?? [error.diagnostic(about: target.label)]
+    for diagnostic in list { codes.insert(diagnostic.cause.rawValue) }
+    outcome.diagnostics.diagnostics += list
+    events.emit(
+      Event(
+        .targetFinished, label: target.label.description, rule: target.rule.rawValue, outcome: .failed,
+        reason: "error", message: list.map(\.rendered).joined()))
+    scheduler.finished(id, .failed)
+  }
+
+  private func reportDecided(_ id: Int, _ state: Scheduler.State) {
+    let node = plan.graph.nodes[id]
+    func label(_ other: Int) -> String { plan.graph.nodes[other].label.description }
+    let reason: String
+    switch state {
+    case .skipped(.failed(let roots)): reason = roots.map(label).joined(separator: ", ") + " failed"
+    case .skipped(.needs(let other)): reason = "needs \(label(other))"
+    case .skipped(.notFailed(let other)): reason = "\(label(other)) did not fail"
+    case .skipped(.unaffected): reason = "not affected"
+    case .skipped(.dependencySkipped(let other)): reason = "\(label(other)) was skipped"
+    case .skipped(.reported): reason = "skipped"
+    default: return
+    }
+    events.emit(
+      Event(.targetFinished, label: node.label.description, rule: node.rule, outcome: .skipped, reason: reason))
+  }
+}
+
+extension ActionRecord {
+  /// Whether what depends on it may go on: it passed, at once or when tried again, or held no tests.
+  var isUsable: Bool { isSuccess || verdict == .noTests || verdict == .flaky }
+
+  var failureReason: String {
+    switch verdict {
+    case .timedOut: "timeout"
+    case .signaled: "signal \(exitCode - 128)"
+    default: "exit \(exitCode)"
+    }
+  }
+}
+
+extension ActionRecord.Verdict {
+  package var event: Event.Verdict {
+    switch self {
+    case .passed: .passed
+    case .failed, .signaled: .failed
+    case .noTests: .noTests
+    case .timedOut: .timedOut
+    case .flaky: .flaky
+    }
+  }
+}
+
+extension Error {
+  func diagnostic(about label: Label) -> Diagnostic {
+    (self as? Diagnostic) ?? .error("cannot build \(label): \(self)", cause: .internal)
+  }
+}

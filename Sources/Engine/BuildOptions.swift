@@ -1,0 +1,18 @@
+/// What a build may do and how.
+package struct BuildOptions: Sendable {
+  package enum SandboxChoice: String, CaseIterable, Sendable { case namespaces, runc }
+
+  /// Executions at once; 0 means one a core.
+  package var jobs = 0
+  package var keepGoing = false
+  package var sandbox = SandboxChoice.namespaces
+  /// Wanted tests run although a verdict is cached.
+  package var rerun = false
+  package var testArguments: [String] = []
+  /// Only says what would execute.
+  package var isDryRun = false
+  /// Tests among the wanted targets only (`slipway test`).
+  package var onlyTests = false
+
+  package init() {}
+}

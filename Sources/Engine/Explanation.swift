@@ -1,0 +1,153 @@
+import Caching
+import Digests
+import Graph
+import Manifests
+import Planning
+
+/// Why a target would run, or why it was a hit.
+package struct Explanation: Sendable {
+  package enum Change: Hashable, Sendable {
+    case added(KeyField)
+    case removed(KeyField)
+    case changed(KeyField, from: String)
+  }
+
+  /// One line: `hit …` or `miss: …`.
+  package var headline: String
+  package var changes: [Change] = []
+
+  /// The fields in which two keys differ, in the order of the new one; what only the old one had comes last.
+  package static func changes(from old: [KeyField], to new: [KeyField]) -> [Change] {
+    struct Name: Hashable {
+      var category: KeyField.Category
+      var name: String
+    }
+    var before: [Name: String] = [:]
+    for field in old { before[Name(category: field.category, name: field.name)] = field.value }
+    var seen: Set<Name> = []
+    var changes: [Change] = []
+    for field in new {
+      let name = Name(category: field.category, name: field.name)
+      seen.insert(name)
+      switch before[name] {
+      case nil: changes.append(.added(field))
+      case field.value?: break
+      case let value?: changes.append(.changed(field, from: value))
+      }
+    }
+    for field in old where !seen.contains(Name(category: field.category, name: field.name)) {
+      changes.append(.removed(field))
+    }
+    return changes
+  }
+
+  /// As style.md draws it; paths below `root` are shown without it.
+  package func text(root: String) -> String {
+    func name(_ field: KeyField) -> String {
+      let short = field.name.hasPrefix(root + "/") ? String(field.name.dropFirst(root.count + 1)) : field.name
+      switch field.category {
+      case .input, .dependency: return short
+      default: return "\(field.category.rawValue) \(short)"
+      }
+    }
+    func value(_ field: KeyField) -> String {
+      switch field.category {
+      case .input, .dependency, .image: ""
+      default: field.value.count > 120 ? String(field.value.prefix(117)) + "…" : field.value
+      }
+    }
+    var lines = [headline]
+    var rows: [(String, String, String)] = []
+    for change in changes {
+      switch change {
+      case .changed(let field, let old):
+        rows.append(("~", name(field), value(field).isEmpty ? "changed" : "\(value(field)) (was \(old.prefix(120)))"))
+      case .added(let field): rows.append(("+", name(field), value(field).isEmpty ? "new" : value(field)))
+      case .removed(let field): rows.append(("-", name(field), "gone"))
+      }
+    }
+    let width = min(48, rows.map { $0.1.count }.max() ?? 0)
+    for (sign, name, value) in rows {
+      lines.append("  \(sign) \(name)\(String(repeating: " ", count: max(1, width + 3 - name.count)))\(value)")
+    }
+    return lines.joined(separator: "\n") + "\n"
+  }
+}
+
+extension Build {
+  /// Walks only what is cached below a target, and says how its key compares with its last result.
+  package func explain(_ label: Label) throws -> Explanation {
+    guard let root = plan.graph.index(of: label), let target = plan.targets[label] else {
+      return Explanation(headline: "unknown target \(label)")
+    }
+    for index in plan.graph.closure(of: [root]) where index != root {
+      let other = plan.graph.nodes[index].label
+      guard let dependency = plan.targets[other], reads(other, below: label) else { continue }
+      switch dependency.rule {
+      case .files, .suite, .publish: planner.outputs[other] = []
+      default:
+        let work = try prepare(dependency)
+        guard case .hit(let record) = actions.lookup(work.key.fingerprint) else {
+          return Explanation(headline: "miss: \(other), which it reads, would run first")
+        }
+        planner.outputs[other] = record.outputs
+      }
+    }
+    switch target.rule {
+    case .files, .suite, .publish, .pull: return Explanation(headline: "\(target.rule.rawValue): nothing to run")
+    default: break
+    }
+    let work = try prepare(target)
+    let key = work.key.fingerprint.description.prefix(8)
+    switch actions.lookup(work.key.fingerprint) {
+    case .hit(let record):
+      if let freshness = target.declaration.freshness,
+        !record.isFresh(at: CommandExecution.now(), within: Int64(freshness.value) * 1000)
+      {
+        return Explanation(headline: "miss: the result \(key) is older than its freshness of \(freshness.value) s")
+      }
+      return Explanation(headline: "hit (\(key)), executed in \(record.duration) ms")
+    case .miss(let reason):
+      if let failure = actions.failure(work.key.fingerprint) {
+        return Explanation(
+          headline: "miss: it failed with these inputs (\(key), \(failure.failureReason)), and runs again")
+      }
+      guard let last = history.entry(of: label), last.key != work.key.fingerprint else {
+        return Explanation(headline: "miss: \(reason) (\(key))")
+      }
+      let short = last.key.description.prefix(8)
+      guard let old = actions.any(last.key) else {
+        return Explanation(headline: "miss: inputs differ from the last result (\(short)), which is gone")
+      }
+      return Explanation(
+        headline: "miss: inputs differ from the last result (\(short))",
+        changes: Explanation.changes(from: old.explanation, to: work.key.explanation))
+    }
+  }
+
+  /// Whether `label` needs the outputs of `other`, directly or through what it reads.
+  private func reads(_ other: Label, below label: Label) -> Bool {
+    var pending = [label]
+    var seen: Set<Label> = [label]
+    while let next = pending.popLast() {
+      guard let index = plan.graph.index(of: next) else { continue }
+      for edge in plan.graph.nodes[index].dependencies {
+        switch edge.role {
+        case .needs, .when, .test: continue
+        default: break
+        }
+        if edge.target == other { return true }
+        if seen.insert(edge.target).inserted { pending.append(edge.target) }
+      }
+    }
+    return false
+  }
+}
+
+extension ActionCache {
+  /// The record of a key, a success or a failure.
+  func any(_ key: Fingerprint) -> ActionRecord? {
+    if case .hit(let record) = lookup(key) { return record }
+    return failure(key)
+  }
+}

@@ -1,0 +1,81 @@
+import Caching
+import Diagnostics
+import Digests
+import Glibc
+import Manifests
+import OCI
+import Planning
+import SystemPackage
+
+/// Builds an image in process: new layers on a base, and its configuration.
+struct ImageExecution: Sendable {
+  let workspace: Workspace
+  let store: Store
+  let snapshot: SourceSnapshot
+  let folders: LayerFolders
+  let target: Target
+  let base: ImageArtifact?
+  let layers: [ActionPlanner.LayerContent]
+  let key: ActionKey
+
+  func run() async throws -> ActionRecord {
+    let started = CommandExecution.now()
+    let clock = ContinuousClock.now
+    var written: [(layer: ImageArtifact.Layer, createdBy: String)] = []
+    for (content, declared) in zip(layers, target.layers) {
+      let createdBy = "slipway \(declared.from.label) \(content.to)"
+      if content.whole.isEmpty {
+        written.append((try LayerWriter(store).write(try content.entries.map(item)), createdBy))
+      } else {
+        written += content.whole.map { ($0, createdBy) }
+      }
+    }
+    let config = target.declaration.config
+    var change = ImageChange()
+    change.entrypoint = config.entrypoint?.map(\.value)
+    change.command = config.command?.map(\.value)
+    change.environment = config.env.map { ($0.name.value, $0.value.value) }
+    for label in config.labels { change.labels[label.name.value] = label.value.value }
+    change.workingDirectory = config.workdir?.value
+    if let user = config.user {
+      let isThere = user.onlyIfPresent ? try await hasUser(user.name.value) : true
+      if isThere { change.user = user.name.value }
+    }
+    let image = try ImageBuilder(store).build(
+      base: base, platform: Workspace.platform, layers: written, change: change)
+    return ActionRecord(
+      key: key.fingerprint, label: target.label.description, rule: "image", verdict: .passed, startedAt: started,
+      completedAt: CommandExecution.now(), duration: Int64((ContinuousClock.now - clock).milliseconds),
+      outputs: [ActionRecord.Output(name: "image", path: "", artifact: .image(image))], explanation: key.explanation)
+  }
+
+  private func item(_ entry: PlacedInput) throws -> LayerItem {
+    switch entry.content {
+    case .source(let file):
+      if file.mode == .symlink {
+        let text = try workspace.tree.read(file.path, limit: 4096)
+        return .symlink(String(decoding: text, as: UTF8.self), at: entry.path)
+      }
+      return .file(try snapshot.artifact(of: file), at: entry.path)
+    case .file(let file): return .file(file, at: entry.path)
+    case .directory(let directory): return .directory(directory, at: entry.path)
+    case .bundled(let path, _): return .file(try store.insert(Workspace.bundled(path) ?? []), at: entry.path)
+    }
+  }
+
+  /// Whether the base's `/etc/passwd` names the user; it is a function of the base's layers, which are in the key.
+  private func hasUser(_ name: String) async throws -> Bool {
+    guard let base else { return false }
+    for folder in try await folders.folders(of: base) {
+      guard let bytes = try Disk.contents(of: folder + "/etc/passwd", limit: 16 << 20) else { continue }
+      return bytes.split(separator: 10).contains { $0.starts(with: Array((name + ":").utf8)) }
+    }
+    return false
+  }
+}
+
+extension Duration {
+  var milliseconds: Int {
+    Int(components.seconds) * 1000 + Int(components.attoseconds / 1_000_000_000_000_000)
+  }
+}

@@ -1,0 +1,180 @@
+import Caching
+import Diagnostics
+import Digests
+import Events
+import Files
+import Glibc
+import Graph
+import Manifests
+import OCI
+import Planning
+import Sandboxing
+import SystemPackage
+
+extension Session {
+  func walk(_ plan: Plan, options: BuildOptions = BuildOptions()) -> Build {
+    Build(
+      workspace: workspace, store: store, plan: plan, history: history, options: options,
+      events: EventStream(sinks: []))
+  }
+
+  /// Why a target would run, or why it was a hit; and where its package's files are seen in the sandbox.
+  package func explain(_ text: String) throws -> String {
+    let (plan, target) = try target(text)
+    return try walk(plan).explain(target.label).text(root: "/src/\(target.label.package)")
+  }
+
+  /// The bytes of the log of a target's last run.
+  package func log(of text: String) throws -> [UInt8] {
+    let (_, target) = try target(text)
+    guard let entry = history.entry(of: target.label), let record = store.actions.any(entry.key) else {
+      throw Diagnostic.error(
+        "\(target.label) has not run here", cause: .input, hints: ["slipway build \(target.label)"])
+    }
+    guard let log = record.log else {
+      throw Diagnostic.error("\(target.label) runs in process and keeps no log")
+    }
+    return try store.read(log.digest, limit: 1 << 30)
+  }
+
+  /// Copies a built target's outputs to `.slipway/out`, and gives their paths in the workspace.
+  package func exportOutputs(of text: String) throws -> [(name: String, path: String)] {
+    let (_, target) = try target(text)
+    guard let entry = history.entry(of: target.label), case .hit(let record) = store.actions.lookup(entry.key) else {
+      throw Diagnostic.error(
+        "\(target.label) has no result in the cache", hints: ["build it first: slipway build \(target.label)"])
+    }
+    return try export(record.outputs, of: target.label)
+  }
+
+  /// `.slipway/out/<package>/<target>/…`; images as OCI layouts.
+  package func export(_ outputs: [ActionRecord.Output], of label: Label) throws -> [(name: String, path: String)] {
+    try outputs.map { output in
+      let name = output.path.isEmpty ? output.name : output.path
+      let relative = ".slipway/out/\(label.package)/\(label.name)/\(name)"
+      let path = workspace.root.appending(relative)
+      try Disk.makeFolders(path.removingLastComponent().string)
+      if case .image(let image) = output.artifact {
+        try ImageLayout(store).write([(image, "latest")], to: path)
+      } else {
+        try store.export(output.artifact, to: path)
+      }
+      return (output.name, relative)
+    }
+  }
+
+  // MARK: Query
+
+  /// The graph of the whole workspace.
+  package func graph() throws -> (plan: Plan, warnings: [Diagnostic]) {
+    let everything = try TargetPatternSet([TargetPattern.parse("//...", relativeTo: .root)])
+    let (plan, _, warnings) = try plan(everything)
+    return (plan, warnings)
+  }
+
+  // MARK: Sandboxes for people
+
+  /// The specification of a target's action with the caller's terminal, its argv replaced.
+  package func shell(_ text: String, command: [String]) async throws -> Int32 {
+    let lease = try await store.lease()
+    defer { withExtendedLifetime(lease) {} }
+    let (plan, target) = try target(text)
+    guard target.rule.runsCommand else {
+      throw Diagnostic.error("\(target.label) is a `\(target.rule.rawValue)` and runs no command")
+    }
+    let dependencies = plan.graph.nodes[plan.graph.index(of: target.label) ?? 0].dependencies.filter {
+      ![DependencyRole.needs, .when, .test].contains($0.role)
+    }.map(\.target)
+    let build = walk(plan)
+    let outcome = try await build.run(dependencies)
+    guard outcome.exitCode == 0 else {
+      throw Diagnostic.error(
+        "cannot build what \(target.label) reads", cause: .build,
+        hints: ["slipway build " + dependencies.map(\.description).joined(separator: " ")])
+    }
+    guard case .command(let execution) = try build.prepare(target).kind else {
+      throw Diagnostic.error("\(target.label) runs no command", cause: .internal)
+    }
+    var spec = try await execution.specification(log: nil)
+    spec.arguments = command.isEmpty ? ["/bin/sh", "-i"] : command
+    spec.standardInput = .standardInput
+    spec.standardOutput = .standardOutput
+    spec.standardError = .standardError
+    spec.interactive = isatty(0) == 1
+    spec.limits.wallClock = 86_400
+    spec.limits.memory = nil
+    let result = try await build.sandbox.run(spec)
+    for output in result.outputs { try? output?.close() }
+    if case .folder(let path) = spec.scratch { try? Disk.removeTree(path) }
+    return Self.code(result.status)
+  }
+
+  /// Runs an image's entrypoint as a connector's user would: `-- spec`, `-- check --config /secrets/config.json`.
+  ///
+  /// `mounts` are `HOST:PATH[:rw]`.
+  package func run(
+    _ text: String, arguments: [String], mounts: [String], network: SandboxSpec.Network, events: EventStream
+  ) async throws -> Int32 {
+    let lease = try await store.lease()
+    defer { withExtendedLifetime(lease) {} }
+    let (plan, target) = try target(text)
+    guard target.rule == .image || target.rule == .rootfs else {
+      throw Diagnostic.error("\(target.label) is a `\(target.rule.rawValue)`, not an image")
+    }
+    let build = Build(
+      workspace: workspace, store: store, plan: plan, history: history, options: BuildOptions(), events: events)
+    let outcome = try await build.run([target.label])
+    try? workspace.tree.save()
+    try? history.save()
+    guard outcome.exitCode == 0, case .image(let image)? = outcome.outputs[target.label]?.first?.artifact else {
+      return outcome.exitCode == 0 ? 37 : outcome.exitCode
+    }
+    var spec = SandboxSpec()
+    spec.layers = try await build.layers.folders(of: image)
+    spec.arguments = arguments.isEmpty ? image.run.entrypoint + image.run.command : image.run.entrypoint + arguments
+    guard !spec.arguments.isEmpty else {
+      throw Diagnostic.error("\(target.label) has no entrypoint; name a command after `--`")
+    }
+    var environment = ActionPlanner.fixedEnvironment.filter { $0.0 != "SOURCE_DATE_EPOCH" }.map { "\($0.0)=\($0.1)" }
+    for variable in image.run.environment {
+      let name = variable.prefix { $0 != "=" } + "="
+      environment.removeAll { $0.hasPrefix(name) }
+      environment.append(variable)
+    }
+    spec.environment = environment
+    spec.workingDirectory = image.run.workingDirectory.isEmpty ? "/" : image.run.workingDirectory
+    spec.network = network
+    if network == .host { spec.mounts += HostNetwork.mounts.filter { $0.target != "/etc/slipway-pip.conf" } }
+    let secrets = workspace.root.appending(target.label.package.string).appending("secrets")
+    if access(secrets.string, R_OK | X_OK) == 0 {
+      spec.mounts.append(SandboxSpec.Mount(source: secrets.string, target: "/secrets"))
+    }
+    for mount in mounts { spec.mounts.append(try Self.mount(mount)) }
+    spec.standardInput = .standardInput
+    spec.standardOutput = .standardOutput
+    spec.standardError = .standardError
+    spec.limits.wallClock = 86_400
+    let result = try await build.sandbox.run(spec)
+    return Self.code(result.status)
+  }
+
+  private static func mount(_ text: String) throws -> SandboxSpec.Mount {
+    let parts = text.split(separator: ":", omittingEmptySubsequences: false).map(String.init)
+    guard parts.count == 2 || (parts.count == 3 && ["ro", "rw"].contains(parts[2])), parts[1].hasPrefix("/") else {
+      throw Diagnostic.error(
+        "`\(text)` is not HOST:PATH or HOST:PATH:rw", hints: ["PATH is absolute, in the container"])
+    }
+    guard let real = realpath(parts[0], nil) else { throw Disk.failure("mount", parts[0]) }
+    defer { free(real) }
+    return SandboxSpec.Mount(source: String(cString: real), target: parts[1])
+  }
+
+  private static func code(_ status: SandboxResult.Status) -> Int32 {
+    switch status {
+    case .exited(let code): code
+    case .signaled(let signal): 128 + signal
+    case .timedOut: 124
+    case .cancelled: 8
+    }
+  }
+}

@@ -1,0 +1,165 @@
+import Caching
+import Diagnostics
+import Digests
+import Files
+import Glibc
+import Manifests
+import OCI
+import Planning
+import Synchronization
+import SystemPackage
+
+/// Makes a root file system of Debian packages with mmdebstrap, the one host tool that runs unsandboxed.
+///
+/// Its environment is empty but for fixed variables, and nothing of the host stays in the result: what mmdebstrap copies
+/// in to work (resolver, host name, sources) is blanked before the tar is made.
+struct RootfsExecution: Sendable {
+  let store: Store
+  let target: Target
+  let lock: String?
+  let key: ActionKey
+
+  private static let tool = "/usr/bin/mmdebstrap"
+  private static let knownVersion = Mutex<String?>(nil)
+  /// Seconds; a mirror may be slow.
+  private static let timeout = 1800.0
+
+  static func version() throws -> String {
+    if let known = knownVersion.withLock({ $0 }) { return known }
+    guard access(tool, X_OK) == 0 else {
+      throw Diagnostic.error(
+        "a root file system needs mmdebstrap, which is not at `\(tool)`", cause: .environment,
+        hints: ["apt-get install mmdebstrap uidmap"])
+    }
+    let output = try HostTool.output([tool, "--version"])
+    let version = output.split(separator: " ").last.map { String($0).filter { !$0.isNewline } } ?? "unknown"
+    knownVersion.withLock { $0 = version }
+    return version
+  }
+
+  static func lockText(of target: Target, in workspace: Workspace) throws -> String? {
+    guard let lock = target.declaration.rootfs?.lock else { return nil }
+    let path = target.label.package.appending(lock.value)
+    do {
+      return String(decoding: try workspace.tree.read(path, limit: 16 << 20), as: UTF8.self)
+    } catch {
+      throw Diagnostic.error(
+        "cannot read the lock `\(path)`", at: lock.span, hints: ["write it: slipway lock \(target.label)"])
+    }
+  }
+
+  /// Blanks what names the host, its mirrors or the moment.
+  private static let cleaning = """
+    set -e; cd "$1"
+    for f in etc/resolv.conf etc/hostname etc/apt/sources.list etc/machine-id; do rm -f "$f"; : > "$f"; chmod 0644 "$f"; done
+    rm -rf etc/apt/sources.list.d/* etc/apt/apt.conf.d/99mmdebstrap var/lib/apt/lists/* var/cache/apt/* \
+      var/cache/debconf/*-old var/cache/ldconfig var/lib/dpkg/*-old var/log/* var/lib/dbus/machine-id root/.cache \
+      tmp/* run/* etc/*-
+    """
+
+  func run() async throws -> ActionRecord {
+    let started = CommandExecution.now()
+    let clock = ContinuousClock.now
+    let folder = try store.makeTemporaryFolder()
+    defer { try? Disk.removeTree(folder.string) }
+    let tar = folder.appending("root.tar").string
+    let log = folder.appending("log").string
+    let status = try await HostTool.run(
+      arguments(writing: tar), environment: environment(folder), log: log, timeout: Self.timeout)
+    let logFile = try Disk.open(log, O_RDONLY)
+    defer { try? logFile.close() }
+    var record = ActionRecord(
+      key: key.fingerprint, label: target.label.description, rule: "rootfs", verdict: .failed, exitCode: status,
+      startedAt: started, completedAt: 0, duration: 0, explanation: key.explanation)
+    record.log = try store.insert(contentsOf: logFile, executable: false)
+    if status == 0 {
+      let layer = try LayerImporter(store).importTar(FilePath(tar))
+      var change = ImageChange()
+      let config = target.declaration.config
+      change.entrypoint = config.entrypoint?.map(\.value)
+      change.command = config.command?.map(\.value)
+      change.environment = config.env.map { ($0.name.value, $0.value.value) }
+      for label in config.labels { change.labels[label.name.value] = label.value.value }
+      change.user = config.user?.name.value
+      change.workingDirectory = config.workdir?.value
+      let image = try ImageBuilder(store).build(
+        base: nil, platform: Workspace.platform, layers: [(layer, "slipway \(target.label)")], change: change)
+      record.outputs = [ActionRecord.Output(name: "image", path: "", artifact: .image(image))]
+      record.verdict = .passed
+    }
+    record.completedAt = CommandExecution.now()
+    record.duration = Int64((ContinuousClock.now - clock).milliseconds)
+    return record
+  }
+
+  private func environment(_ folder: FilePath) -> [String] {
+    // TMPDIR must be reachable by the ids that mmdebstrap maps; the store of a user in a private home is not.
+    var variables = [
+      "PATH=/usr/sbin:/usr/bin:/sbin:/bin", "LC_ALL=C.UTF-8", "TZ=UTC", "SOURCE_DATE_EPOCH=315532800", "TMPDIR=/tmp",
+    ]
+    if let home = getenv("HOME") { variables.append("HOME=\(String(cString: home))") }
+    return variables
+  }
+
+  private func arguments(writing tar: String) throws -> [String] {
+    guard let root = target.declaration.rootfs else {
+      throw Diagnostic.error("\(target.label) says nothing of its root file system", cause: .internal)
+    }
+    var packages = root.packages.map(\.value)
+    if let lock { packages = try RootfsLock(parsing: lock).packages.map { "\($0.name)=\($0.version)" } }
+    let architecture = Workspace.platform.hasSuffix("arm64") ? "arm64" : "amd64"
+    var arguments = [
+      Self.tool, "--quiet", getuid() == 0 ? "--mode=root" : "--mode=unshare",
+      "--variant=\(root.variant?.value ?? "minbase")", "--format=tar", "--architectures=\(architecture)",
+    ]
+    if !packages.isEmpty { arguments.append("--include=" + packages.joined(separator: ",")) }
+    if !root.components.isEmpty {
+      arguments.append("--components=" + root.components.map(\.value).joined(separator: ","))
+    }
+    for path in root.exclude { arguments.append("--dpkgopt=path-exclude=\(path.value)") }
+    for command in root.customize {
+      arguments.append("--customize-hook=chroot \"$1\" /bin/sh -e -c \(Self.quoted(command.value))")
+    }
+    arguments.append("--customize-hook=\(Self.cleaning)")
+    arguments += [root.suite.value, tar]
+    if let mirror = root.mirror { arguments.append(mirror.value) }
+    return arguments
+  }
+
+  /// One word of a shell.
+  static func quoted(_ text: String) -> String {
+    var result = "'"
+    for character in text { result += character == "'" ? "'\\''" : String(character) }
+    return result + "'"
+  }
+}
+
+/// The lock of a root file system: `name version sha256` a line, sorted; `#` starts a comment.
+package struct RootfsLock: Sendable {
+  package struct Package: Hashable, Sendable {
+    package var name: String
+    package var version: String
+    package var digest: Digest
+  }
+
+  package var packages: [Package]
+
+  package init(packages: [Package]) { self.packages = packages.sorted { $0.name < $1.name } }
+
+  package init(parsing text: String) throws {
+    packages = []
+    for (index, line) in text.split(separator: "\n", omittingEmptySubsequences: false).enumerated() {
+      guard !line.isEmpty, !line.hasPrefix("#") else { continue }
+      let parts = line.split(separator: " ")
+      guard parts.count == 3, let digest = Digest(hex: parts[2]) else {
+        throw Diagnostic.error("line \(index + 1) of the lock is not `name version sha256`")
+      }
+      packages.append(Package(name: String(parts[0]), version: String(parts[1]), digest: digest))
+    }
+  }
+
+  package var text: String {
+    "# Written by slipway lock: package, version, SHA-256 of its .deb.\n"
+      + packages.map { "\($0.name) \($0.version) \($0.digest)\n" }.joined()
+  }
+}

@@ -1,0 +1,111 @@
+import Caching
+import Diagnostics
+import Digests
+import Events
+import Graph
+import Manifests
+import Planning
+
+/// One miss, ready to be executed on any thread.
+struct Work: Sendable {
+  enum Kind: Sendable {
+    case command(CommandExecution)
+    case image(ImageExecution)
+    case rootfs(RootfsExecution)
+  }
+
+  var kind: Kind
+  var key: ActionKey
+  /// Runs after a failure of a test that is declared flaky, or with `retries:`.
+  var retries: Int
+  /// A verdict that another process stored meanwhile does not count.
+  var ignoresCache: Bool
+  var actions: ActionCache
+}
+
+struct Execution: Sendable {
+  struct Done: Sendable {
+    var record: ActionRecord
+    /// Another process had executed it while this one waited for the lock.
+    var wasHit: Bool
+  }
+
+  var node: Int
+  var result: Result<Done, any Error>
+}
+
+extension Build {
+  /// Executes under the key's lock, so that no two processes do the same work; stores the record.
+  static func execute(_ node: Int, _ work: Work) async -> Execution {
+    do {
+      let lock = try await work.actions.store.lock(work.key.fingerprint)
+      defer { withExtendedLifetime(lock) {} }
+      if !work.ignoresCache, case .hit(let record) = work.actions.lookup(work.key.fingerprint) {
+        return Execution(node: node, result: .success(.init(record: record, wasHit: true)))
+      }
+      var attempt = 0
+      while true {
+        attempt += 1
+        let record: ActionRecord
+        switch work.kind {
+        case .command(let command): record = try await command.run(attempt: attempt)
+        case .image(let image): record = try await image.run()
+        case .rootfs(let rootfs): record = try await rootfs.run()
+        }
+        try work.actions.store(record)
+        if record.isUsable || attempt > work.retries {
+          return Execution(node: node, result: .success(.init(record: record, wasHit: false)))
+        }
+      }
+    } catch {
+      return Execution(node: node, result: .failure(error))
+    }
+  }
+
+  /// The key of a target whose inputs are known, and what it takes to execute it.
+  func prepare(_ target: Target) throws -> Work {
+    let ignoresCache = options.rerun && target.rule == .test && outcome.wanted.contains(target.label)
+    func work(_ kind: Work.Kind, _ key: ActionKey) -> Work {
+      let retries = target.declaration.resources.retries ?? (target.declaration.isFlaky ? 2 : 0)
+      return Work(kind: kind, key: key, retries: retries, ignoresCache: ignoresCache, actions: actions)
+    }
+    switch target.rule {
+    case .image:
+      let base = target.image == nil ? nil : try planner.image(of: target)
+      let layers = try planner.layers(of: target)
+      let key = planner.imageKey(of: target, base: base, layers: layers)
+      return work(
+        .image(
+          ImageExecution(
+            workspace: workspace, store: store, snapshot: snapshot, folders: self.layers, target: target, base: base,
+            layers: layers, key: key)), key)
+    case .rootfs:
+      let tool = try RootfsExecution.version()
+      let lock = try RootfsExecution.lockText(of: target, in: workspace)
+      let key = planner.rootfsKey(of: target, tool: tool, lock: lock)
+      return work(.rootfs(RootfsExecution(store: store, target: target, lock: lock, key: key)), key)
+    default:
+      var action = try planner.action(of: target)
+      let isChanged = target.rule == .test && !options.testArguments.isEmpty && outcome.wanted.contains(target.label)
+      if isChanged { action.arguments += options.testArguments }
+      var fetchPlan: FetchPlan?
+      let key: ActionKey
+      if target.rule == .fetch {
+        key = try planner.fetchKey(of: target)
+        if case .file(let file)? = target.plan.flatMap({ plan in
+          planner.outputs[plan.label]?.first { plan.output == nil || $0.name == plan.output }?.artifact
+        }) {
+          fetchPlan = try FetchPlan(
+            parsing: store.read(file.digest, limit: 64 << 20), name: "the plan of \(target.label)")
+        }
+      } else {
+        key = ActionKey(action)
+      }
+      return work(
+        .command(
+          CommandExecution(
+            workspace: workspace, store: store, sandbox: sandbox, layers: layers, snapshot: snapshot, target: target,
+            action: action, key: key, fetchPlan: fetchPlan)), key)
+    }
+  }
+}

@@ -1,0 +1,150 @@
+import Caching
+import Diagnostics
+import Digests
+import Files
+import Glibc
+import Graph
+import Kinds
+import Manifests
+import Planning
+import Synchronization
+import SystemPackage
+
+/// One checkout: its root, its settings, its kinds and its source files.
+package final class Workspace: PackageSource, Sendable {
+  package let root: FilePath
+  package let settings: WorkspaceSettings
+  /// `slipway.yaml` as written.
+  package let document: Node
+  package let kinds: [Kind]
+  package let tree: WorkingTree
+  /// Warnings of the workspace's own files.
+  package let warnings: [Diagnostic]
+  private let loaded = Mutex<[WorkspacePath: LoadedPackage?]>([:])
+  private static let manifestLimit = 4 << 20
+
+  /// The nearest folder at or above `folder` that holds a `slipway.yaml`.
+  package static func locate(from folder: FilePath) throws -> FilePath {
+    var current = folder
+    while true {
+      if access(current.appending("slipway.yaml").string, F_OK) == 0 { return current }
+      guard !current.components.isEmpty else { break }
+      current.removeLastComponent()
+    }
+    throw Diagnostic.error(
+      "no slipway.yaml in `\(folder)` or any folder above it",
+      hints: ["go into a workspace, or make one here: slipway init --workspace"])
+  }
+
+  /// Reads settings and kinds and opens the index; throws a `DiagnosticList` with every mistake in them.
+  package init(root: FilePath) throws {
+    self.root = root
+    var diagnostics = DiagnosticList()
+    let text = try Self.read(root.appending("slipway.yaml"), name: "slipway.yaml")
+    guard
+      let (settings, document) = WorkspaceSettings.decode(
+        SourceText(file: "slipway.yaml", bytes: text), diagnostics: &diagnostics)
+    else { throw diagnostics }
+    self.settings = settings
+    self.document = document
+    let ignore = settings.ignore.compactMap { try? Glob($0.value) }
+    let state = root.appending(".slipway")
+    try Self.makeStateFolder(state)
+    tree = try WorkingTree(root: root, ignore: ignore, state: state.appending("index"))
+    var sources: [SourceText] = []
+    for path in try Self.kindFiles(settings, root: root) {
+      sources.append(SourceText(file: path, bytes: try Self.read(root.appending(path), name: path)))
+    }
+    for file in BuiltInKinds.files where file.path.hasSuffix(".yaml") && !file.path.contains("/") {
+      sources.append(SourceText(file: "@slipway//kinds:\(file.path)", bytes: file.bytes))
+    }
+    kinds = sources.compactMap { Kind.decode($0, diagnostics: &diagnostics) }
+    if diagnostics.hasErrors { throw diagnostics }
+    warnings = diagnostics.diagnostics
+  }
+
+  private static func read(_ path: FilePath, name: String) throws -> [UInt8] {
+    var status = stat()
+    if stat(path.string, &status) == 0, status.st_mode & S_IFMT == S_IFDIR {
+      throw Diagnostic.error("`\(name)` is a folder; a file is needed there")
+    }
+    guard let bytes = try Disk.contents(of: path.string, limit: manifestLimit) else {
+      throw Diagnostic.error("cannot read `\(name)`: it is not there")
+    }
+    return bytes
+  }
+
+  /// `.slipway/`, which keeps itself out of git.
+  private static func makeStateFolder(_ folder: FilePath) throws {
+    if access(folder.appending(".gitignore").string, F_OK) == 0 { return }
+    try Disk.makeFolders(folder.string)
+    let file = try Disk.open(folder.appending(".gitignore").string, O_WRONLY | O_CREAT | O_TRUNC)
+    defer { try? file.close() }
+    try Array("*\n".utf8).withUnsafeBytes { try Disk.write(file, $0, path: folder.string) }
+  }
+
+  private static func kindFiles(_ settings: WorkspaceSettings, root: FilePath) throws -> [String] {
+    var found: [String] = []
+    for pattern in settings.kinds {
+      let folder = pattern.value.split(separator: "/").dropLast().joined(separator: "/")
+      guard pattern.value.contains("*") else {
+        found.append(pattern.value)
+        continue
+      }
+      let glob = try Glob(pattern.value)
+      let names = (try? Disk.names(inFolder: root.appending(folder).string)) ?? []
+      found += names.map { folder.isEmpty ? $0 : folder + "/" + $0 }.filter { glob.matches($0) }.sorted()
+    }
+    return found
+  }
+
+  // MARK: Packages
+
+  package func package(at path: WorkspacePath, diagnostics: inout DiagnosticList) -> LoadedPackage? {
+    if let known = loaded.withLock({ $0[path] }) { return known }
+    let result = load(path, &diagnostics)
+    loaded.withLock { $0[path] = .some(result) }
+    return result
+  }
+
+  private func load(_ path: WorkspacePath, _ diagnostics: inout DiagnosticList) -> LoadedPackage? {
+    let files = tree.files(in: path).map(\.path)
+    guard !files.isEmpty else { return nil }
+    func source(_ name: String, _ role: SourceText.Role) -> SourceText? {
+      guard files.contains(name) else { return nil }
+      let file = path.appending(name)
+      do {
+        return SourceText(file: file.string, bytes: try tree.read(file, limit: Self.manifestLimit), role: role)
+      } catch {
+        diagnostics.diagnostics.append(
+          (error as? Diagnostic) ?? .error("cannot read `\(file)`: \(error)", cause: .environment))
+        return nil
+      }
+    }
+    let metadata = source("metadata.yaml", .data)
+    let targets = source("targets.yaml", .template)
+    guard metadata != nil || targets != nil else { return nil }
+    let context = LoadingContext(settings: settings, kinds: kinds, platform: Self.platform)
+    guard
+      let declaration = loadPackage(
+        path: path, metadata: metadata, targets: targets, files: files, context: context, diagnostics: &diagnostics)
+    else { return nil }
+    return LoadedPackage(declaration: declaration, files: files)
+  }
+
+  /// This machine's platform, as OCI writes it.
+  package static let platform: String = {
+    #if arch(arm64)
+      "linux/arm64"
+    #else
+      "linux/amd64"
+    #endif
+  }()
+
+  /// A file that ships with Slipway, by `kinds/x/f`.
+  package static func bundled(_ path: String) -> [UInt8]? {
+    guard path.hasPrefix("kinds/") else { return nil }
+    let name = path.dropFirst("kinds/".count)
+    return BuiltInKinds.files.first { $0.path == name }?.bytes
+  }
+}

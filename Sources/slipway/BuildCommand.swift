@@ -1,0 +1,131 @@
+import ArgumentParser
+import Caching
+import Console
+import Diagnostics
+import Engine
+import Events
+import Glibc
+import SystemPackage
+
+/// What `build` and `test` share.
+struct BuildArguments: ParsableArguments {
+  @OptionGroup var common: CommonOptions
+
+  @Argument(help: "Target patterns: //a:b, //a, //a/..., -//a/..., :b, @file.")
+  var patterns: [String]
+
+  @Option(name: .shortAndLong, help: "Actions at once; by default one a core.")
+  var jobs: Int?
+
+  @Flag(inversion: .prefixedNo, help: "Go on with what does not depend on a failure.")
+  var keepGoing: Bool?
+
+  @Flag(help: "Start nothing new after the first failure.")
+  var failFast = false
+
+  @Option(help: "What runs actions: namespaces or runc.")
+  var sandbox: String = "namespaces"
+
+  @Flag(help: "Run the named tests even if a verdict is cached.")
+  var rerun = false
+
+  @Option(parsing: .unconditionalSingleValue, help: "One more argument for the named tests' commands.")
+  var testArg: [String] = []
+
+  @Option(help: "Which tests of a target to run: pytest's -k expression.")
+  var testFilter: String?
+
+  @Flag(help: "Say what would execute, and execute nothing.")
+  var dryRun = false
+
+  @Option(help: "Write every event to this file, as JSON lines.")
+  var events: String?
+
+  @Option(help: "Write a Chrome trace to this file.")
+  var trace: String?
+
+  func validate() throws {
+    if patterns.isEmpty { throw ValidationError("name at least one target pattern, such as //...") }
+    if let jobs, !(1...4096).contains(jobs) { throw ValidationError("--jobs must be between 1 and 4096") }
+    if BuildOptions.SandboxChoice(rawValue: sandbox) == nil {
+      throw ValidationError("--sandbox must be namespaces or runc, not `\(sandbox)`")
+    }
+    if failFast, keepGoing == true { throw ValidationError("--fail-fast and --keep-going exclude each other") }
+  }
+
+  func run(onlyTests: Bool) async throws {
+    let session = try common.session()
+    var options = BuildOptions()
+    options.jobs = jobs ?? 0
+    options.keepGoing = failFast ? false : keepGoing ?? true
+    options.sandbox = BuildOptions.SandboxChoice(rawValue: sandbox) ?? .namespaces
+    options.rerun = rerun
+    options.testArguments = testArg + (testFilter.map { ["-k", $0] } ?? [])
+    options.isDryRun = dryRun
+    options.onlyTests = onlyTests
+    let outcome = try await Self.build(
+      session, patterns, options, eventsPath: events, tracePath: trace, quiet: dryRun)
+    if dryRun {
+      for entry in outcome.wouldExecute { print("\(entry.label)\t\(entry.reason)") }
+      Slipway.write("\(outcome.wouldExecute.count) targets would execute\n")
+    }
+    throw ExitCode(outcome.exitCode)
+  }
+
+  /// Builds with the console as this process's terminal wants it.
+  static func build(
+    _ session: Session, _ patterns: [String], _ options: BuildOptions, eventsPath: String? = nil,
+    tracePath: String? = nil, quiet: Bool = false
+  ) async throws -> BuildOutcome {
+    var sinks: [any EventSink] = []
+    let environment = { (name: String) in getenv(name).map { String(cString: $0) } }
+    let terminal = isatty(2) == 1 && environment("CI") == nil
+    let console = ConsoleSink(
+      ConsoleOptions(
+        isTerminal: terminal, term: environment("TERM"), noColor: environment("NO_COLOR"),
+        sumsUpTests: options.onlyTests),
+      output: DescriptorOutput(.standardError), size: TerminalSize.current)
+    if !quiet { sinks.append(console) }
+    var files: [FileDescriptor] = []
+    defer { for file in files { try? file.close() } }
+    func open(_ path: String) throws -> DescriptorOutput {
+      let file = try Disk.open(path, O_WRONLY | O_CREAT | O_TRUNC)
+      files.append(file)
+      return DescriptorOutput(file)
+    }
+    if let eventsPath { sinks.append(EventLog(try open(eventsPath))) }
+    if let tracePath { sinks.append(TraceWriter(try open(tracePath))) }
+    let start = ContinuousClock.now
+    let elapsed: @Sendable () -> Duration = { ContinuousClock.now - start }
+    let stream = EventStream(sinks: sinks, elapsed: elapsed)
+    let ticker = Task { await console.run(elapsed: elapsed) }
+    defer { ticker.cancel() }
+    return try await session.build(patterns, options: options, events: stream)
+  }
+}
+
+extension TerminalSize {
+  static let current: @Sendable () -> TerminalSize = {
+    var size = winsize()
+    guard ioctl(2, UInt(TIOCGWINSZ), &size) == 0, size.ws_col > 0 else { return .standard }
+    return TerminalSize(columns: Int(size.ws_col), rows: Int(size.ws_row))
+  }
+}
+
+struct BuildCommand: AsyncParsableCommand {
+  static let configuration = CommandConfiguration(
+    commandName: "build", abstract: "Builds targets; a test is built by running it.")
+
+  @OptionGroup var arguments: BuildArguments
+
+  func run() async throws { try await arguments.run(onlyTests: false) }
+}
+
+struct TestCommand: AsyncParsableCommand {
+  static let configuration = CommandConfiguration(
+    commandName: "test", abstract: "Builds and runs every test among the targets.")
+
+  @OptionGroup var arguments: BuildArguments
+
+  func run() async throws { try await arguments.run(onlyTests: true) }
+}

@@ -1,0 +1,51 @@
+import ArgumentParser
+import Diagnostics
+import Engine
+import Graph
+import SystemPackage
+
+struct ExplainCommand: ParsableCommand {
+  static let configuration = CommandConfiguration(
+    commandName: "explain", abstract: "Says why a target would run, or why it was a hit.")
+
+  @OptionGroup var common: CommonOptions
+  @Argument(help: "The target.") var label: String
+
+  func run() throws { print(try common.session().explain(label), terminator: "") }
+}
+
+struct LogsCommand: ParsableCommand {
+  static let configuration = CommandConfiguration(
+    commandName: "logs", abstract: "Prints the log of a target's last run.")
+
+  @OptionGroup var common: CommonOptions
+  @Argument(help: "The target.") var label: String
+
+  func run() throws {
+    let bytes = try common.session().log(of: label)
+    _ = try FileDescriptor.standardOutput.writeAll(bytes)
+  }
+}
+
+struct OutputsCommand: ParsableCommand {
+  static let configuration = CommandConfiguration(
+    commandName: "outputs", abstract: "Copies a built target's outputs to .slipway/out and prints where they are.")
+
+  @OptionGroup var common: CommonOptions
+  @Argument(help: "The target.") var label: String
+
+  func run() throws {
+    for output in try common.session().exportOutputs(of: label) { print("\(output.name)\t\(output.path)") }
+  }
+}
+
+struct ShellCommand: AsyncParsableCommand {
+  static let configuration = CommandConfiguration(
+    commandName: "shell", abstract: "Opens a shell in the exact sandbox of a target's action.")
+
+  @OptionGroup var common: CommonOptions
+  @Argument(help: "The target.") var label: String
+  @Argument(parsing: .postTerminator, help: "Another command than /bin/sh -i.") var command: [String] = []
+
+  func run() async throws { throw ExitCode(try await common.session().shell(label, command: command)) }
+}

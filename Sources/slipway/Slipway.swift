@@ -1,0 +1,96 @@
+import ArgumentParser
+import Console
+import Diagnostics
+import Dispatch
+import Engine
+import Glibc
+import SystemPackage
+
+struct Slipway: AsyncParsableCommand {
+  static let configuration = CommandConfiguration(
+    commandName: "slipway",
+    abstract: "Builds, tests and publishes a repository of containerised connectors.",
+    version: "0.1.0",
+    subcommands: [
+      BuildCommand.self, TestCommand.self, RunCommand.self, ExplainCommand.self, ShellCommand.self,
+      OutputsCommand.self, LogsCommand.self,
+    ])
+
+  /// Parses, runs, and ends the process with Bazel's exit codes.
+  static func start() async -> Never {
+    do {
+      var command = try parseAsRoot()
+      let task = Task {
+        if var command = command as? any AsyncParsableCommand { try await command.run() } else { try command.run() }
+      }
+      let signals = cancelOnSignals { task.cancel() }
+      defer { withExtendedLifetime(signals) {} }
+      try await task.value
+      Glibc.exit(0)
+    } catch {
+      Glibc.exit(report(error))
+    }
+  }
+
+  /// SIGINT and SIGTERM stop what runs, once; a second one ends the process as usual.
+  private static func cancelOnSignals(_ cancel: @escaping @Sendable () -> Void) -> [any DispatchSourceSignal] {
+    [SIGINT, SIGTERM].map { number in
+      signal(number, SIG_IGN)
+      let source = DispatchSource.makeSignalSource(signal: number, queue: .global())
+      source.setEventHandler {
+        signal(number, SIG_DFL)
+        cancel()
+      }
+      source.resume()
+      return source
+    }
+  }
+
+  /// Prints an error to standard error; gives the exit status that it means.
+  private static func report(_ error: any Error) -> Int32 {
+    switch error {
+    case let list as DiagnosticList:
+      let sorted = list.sorted
+      for diagnostic in sorted { write(diagnostic.rendered) }
+      let codes = Set(sorted.filter { $0.severity == .error }.map(\.cause.rawValue))
+      return [37, 36, 2, 1].first { codes.contains($0) } ?? 2
+    case let diagnostic as Diagnostic:
+      write(diagnostic.rendered)
+      return diagnostic.cause.rawValue
+    case let code as ExitCode: return code.rawValue
+    case is CancellationError: return 8
+    case is Session.NoTests:
+      write("error: no test among these targets\n")
+      return 4
+    default:
+      let code = exitCode(for: error)
+      if code == .success {
+        print(fullMessage(for: error))
+        return 0
+      }
+      guard code == .validationFailure else {
+        write(Diagnostic.error("\(error)", cause: .internal).rendered)
+        return 37
+      }
+      write(fullMessage(for: error) + "\n")
+      return 2
+    }
+  }
+
+  static func write(_ text: String) {
+    let bytes = Array(text.utf8)
+    _ = try? FileDescriptor.standardError.writeAll(bytes)
+  }
+}
+
+/// Where a command works and what it shows.
+struct CommonOptions: ParsableArguments {
+  @Option(name: [.customShort("C"), .customLong("directory")], help: "Work as if started in this folder.")
+  var directory: String?
+
+  func session() throws -> Session {
+    let current = try Session.currentDirectory()
+    let folder = directory.map { current.pushing(FilePath($0)).lexicallyNormalized() } ?? current
+    return try Session(directory: folder, cache: Session.cacheFolder())
+  }
+}
