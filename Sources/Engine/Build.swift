@@ -60,8 +60,10 @@ package final class Build {
       fingerprints: { [tree = workspace.tree] in try tree.fingerprints(of: $0) }, bundled: Workspace.bundled)
   }
 
-  /// Builds `wanted` and all that they depend on; `already` counts targets known to be up to date without a walk.
-  package func run(_ wanted: [Label], already: Int = 0) async throws -> BuildOutcome {
+  /// Builds `wanted` and all that they depend on.
+  ///
+  /// `already` counts targets that are known to be up to date without a walk; `started` may report them.
+  package func run(_ wanted: [Label], already: Int = 0, started: () -> Void = {}) async throws -> BuildOutcome {
     outcome.wanted = wanted
     let indices = wanted.compactMap { plan.graph.index(of: $0) }
     let graph = plan.graph
@@ -73,7 +75,8 @@ package final class Build {
     } catch {
       throw Diagnostic.error("targets wait for each other", cause: .internal)
     }
-    events.emit(Event(.buildStarted, targets: scheduler.wantedCount + already))
+    events.emit(Event(.buildStarted, targets: countedTargets(scheduler) + already))
+    started()
     await withTaskGroup(of: Execution.self) { group in
       while !scheduler.isDone {
         if Task.isCancelled { scheduler.cancel() }
@@ -102,6 +105,16 @@ package final class Build {
     outcome.exitCode = [37, 36, 8, 2, 1, 3, 4].first { codes.contains($0) } ?? 0
     outcome.outputs = planner.outputs
     return outcome
+  }
+
+  /// How many of the targets to walk run anything: `files` and suites do not, and are not counted.
+  private func countedTargets(_ scheduler: Scheduler) -> Int {
+    plan.graph.nodes.indices.filter { index in
+      guard scheduler.state(of: index) != .unwanted, let target = plan.targets[plan.graph.nodes[index].label] else {
+        return false
+      }
+      return BuildState.Sort(target.rule).isCounted
+    }.count
   }
 
   /// Work that waits for its turn to execute, by node.
@@ -144,11 +157,12 @@ package final class Build {
   private func evaluate(_ id: Int, _ scheduler: inout Scheduler) {
     let label = plan.graph.nodes[id].label
     guard let target = plan.targets[label] else { return scheduler.finished(id, .failed) }
+    seen[label] = BuildState.Seen(isVerified: false)
     do {
       switch target.rule {
       case .files, .publish:
         planner.outputs[label] = target.image.flatMap { planner.outputs[$0.label] } ?? []
-        finish(id, target, .hitLocal)
+        seen[label] = BuildState.Seen(isVerified: true)
         scheduler.finished(id, .succeeded)
       case .suite: evaluateSuite(id, target, &scheduler)
       case .pull:
@@ -165,6 +179,7 @@ package final class Build {
           verdicts[id] = record.verdict
           history.note(label, key: record.key, milliseconds: record.duration)
           hits.append(record.key)
+          noteVerified(target, record)
           finish(id, target, .hitLocal, record: record)
           scheduler.finished(id, .succeeded)
         case .miss(let reason):
@@ -180,6 +195,18 @@ package final class Build {
 
   /// Keys of hits, whose use is noted once at the end.
   var hits: [Fingerprint] = []
+
+  /// What the next build may take as up to date, as long as the stamps hold.
+  private(set) var seen: [Label: BuildState.Seen] = [:]
+
+  private func noteVerified(_ target: Target, _ record: ActionRecord) {
+    var entry = BuildState.Seen(
+      isVerified: record.isSuccess && retries[plan.graph.index(of: target.label) ?? -1] == nil)
+    if let freshness = target.declaration.freshness {
+      entry.validUntil = record.completedAt + Int64(freshness.value) * 1000
+    }
+    seen[target.label] = entry
+  }
 
   private func dependsOnUnbuilt(_ target: Target) -> Bool {
     options.isDryRun
@@ -204,15 +231,8 @@ package final class Build {
       guard let index = plan.graph.index(of: test) else { return false }
       return scheduler.state(of: index) != .succeeded
     }
-    guard let first = failed.first else {
-      finish(id, target, .hitLocal)
-      return scheduler.finished(id, .succeeded)
-    }
-    events.emit(
-      Event(
-        .targetFinished, label: target.label.description, rule: "suite", outcome: .skipped,
-        reason: failed.count == 1 ? "\(first) did not pass" : "\(failed.count) of its tests did not pass"))
-    scheduler.finished(id, .skipped)
+    seen[target.label] = BuildState.Seen(isVerified: failed.isEmpty)
+    scheduler.finished(id, failed.isEmpty ? .succeeded : .failed)
   }
 
   enum LookUp {
@@ -273,6 +293,7 @@ package final class Build {
           durationMs: Int(record.duration)))
       if record.isUsable {
         planner.outputs[label] = record.outputs
+        noteVerified(target, record)
         finish(id, target, done.wasHit ? .hitLocal : .executed, record: record)
         scheduler.finished(id, .succeeded)
       } else {
@@ -332,6 +353,7 @@ package final class Build {
     case .skipped(.reported): reason = "skipped"
     default: return
     }
+    if let rule = Rule(rawValue: node.rule), !BuildState.Sort(rule).isCounted { return }
     events.emit(
       Event(.targetFinished, label: node.label.description, rule: node.rule, outcome: .skipped, reason: reason))
   }

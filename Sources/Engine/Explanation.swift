@@ -88,7 +88,9 @@ extension Build {
       default:
         let work = try prepare(dependency)
         guard case .hit(let record) = actions.lookup(work.key.fingerprint) else {
-          return Explanation(headline: "miss: \(other), which it reads, would run first")
+          var first = try explain(dependency, work)
+          first.headline = "miss: it reads \(other), which would run first\n\(other): \(first.headline)"
+          return first
         }
         planner.outputs[other] = record.outputs
       }
@@ -97,7 +99,12 @@ extension Build {
     case .files, .suite, .publish, .pull: return Explanation(headline: "\(target.rule.rawValue): nothing to run")
     default: break
     }
-    let work = try prepare(target)
+    return try explain(target, prepare(target))
+  }
+
+  /// Compares a target's key with its last result.
+  private func explain(_ target: Target, _ work: Work) throws -> Explanation {
+    let label = target.label
     let key = work.key.fingerprint.description.prefix(8)
     switch actions.lookup(work.key.fingerprint) {
     case .hit(let record):

@@ -17,11 +17,13 @@ package final class History: Sendable {
   }
 
   private let path: FilePath
-  private let entries: Mutex<[String: Entry]>
+  /// Read with the first question: a build of what did not change asks none.
+  private let entries = Mutex<[String: Entry]?>(nil)
   private let isDirty = Mutex(false)
 
-  package init(path: FilePath) {
-    self.path = path
+  package init(path: FilePath) { self.path = path }
+
+  private func read() -> [String: Entry] {
     var found: [String: Entry] = [:]
     let bytes = (try? Disk.contents(of: path.string, limit: 64 << 20)) ?? []
     for line in (bytes ?? []).split(separator: 10) {
@@ -31,16 +33,25 @@ package final class History: Sendable {
       else { continue }
       found[String(decoding: parts[0], as: UTF8.self)] = Entry(key: key, milliseconds: milliseconds)
     }
-    entries = Mutex(found)
+    return found
   }
 
-  package func entry(of label: Label) -> Entry? { entries.withLock { $0[label.description] } }
+  private func withEntries<R>(_ body: (inout [String: Entry]) -> R) -> R {
+    entries.withLock { cached in
+      var known = cached ?? read()
+      cached = nil
+      defer { cached = known }
+      return body(&known)
+    }
+  }
+
+  package func entry(of label: Label) -> Entry? { withEntries { $0[label.description] } }
 
   package func seconds(of label: Label) -> Double? { entry(of: label).map { Double($0.milliseconds) / 1000 } }
 
   package func note(_ label: Label, key: Fingerprint, milliseconds: Int64) {
     let entry = Entry(key: key, milliseconds: milliseconds)
-    let changed = entries.withLock { entries in
+    let changed = withEntries { entries in
       guard entries[label.description] != entry else { return false }
       entries[label.description] = entry
       return true
@@ -51,13 +62,9 @@ package final class History: Sendable {
   /// Replaces the file whole, if anything changed.
   package func save() throws {
     guard isDirty.withLock({ $0 }) else { return }
-    let lines = entries.withLock { entries in
+    let lines = withEntries { entries in
       entries.sorted { $0.key < $1.key }.map { "\($0.key)\t\($0.value.key)\t\($0.value.milliseconds)\n" }
     }
-    let temporary = "\(path.string).\(getpid())"
-    let file = try Disk.open(temporary, O_WRONLY | O_CREAT | O_TRUNC)
-    defer { try? file.close() }
-    try Array(lines.joined().utf8).withUnsafeBytes { try Disk.write(file, $0, path: temporary) }
-    try Disk.rename(temporary, path.string)
+    try StateFile.replace(path, with: Array(lines.joined().utf8))
   }
 }

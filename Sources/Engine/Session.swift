@@ -100,41 +100,4 @@ package final class Session {
     }
     return (plan, target)
   }
-
-  // MARK: Building
-
-  /// Builds what the patterns mean, reporting to `events`; gives the exit code with all that was found out.
-  package func build(_ patterns: [String], options: BuildOptions, events: EventStream) async throws -> BuildOutcome {
-    let lease = try await store.lease()
-    defer { withExtendedLifetime(lease) {} }
-    var (plan, wanted, warnings) = try plan(try parse(patterns))
-    for warning in warnings { events.emit(Event(.cacheWarning, message: warning.rendered)) }
-    if options.onlyTests {
-      wanted = Self.tests(among: wanted, in: plan)
-      if wanted.isEmpty {
-        throw NoTests()
-      }
-    }
-    let build = Build(
-      workspace: workspace, store: store, plan: plan, history: history, options: options, events: events)
-    let outcome = try await build.run(wanted)
-    store.actions.noteUse(of: build.hits)
-    try? workspace.tree.save()
-    try? history.save()
-    events.emit(Event(.buildFinished, exitCode: Int(outcome.exitCode)))
-    return outcome
-  }
-
-  /// No test is among the targets: Bazel's exit status 4.
-  package struct NoTests: Error {}
-
-  /// The tests that labels name, directly or through suites; suites stay, for their verdict.
-  static func tests(among labels: [Label], in plan: Plan) -> [Label] {
-    labels.filter { label in
-      switch plan.targets[label]?.rule {
-      case .test, .suite: true
-      default: false
-      }
-    }
-  }
 }

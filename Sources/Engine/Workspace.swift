@@ -14,6 +14,8 @@ import SystemPackage
 package final class Workspace: PackageSource, Sendable {
   package let root: FilePath
   package let settings: WorkspaceSettings
+  /// The texts of `slipway.yaml` and of all kinds.
+  package let sources: [SourceText]
   /// `slipway.yaml` as written.
   package let document: Node
   package let kinds: [Kind]
@@ -51,14 +53,15 @@ package final class Workspace: PackageSource, Sendable {
     let state = root.appending(".slipway")
     try Self.makeStateFolder(state)
     tree = try WorkingTree(root: root, ignore: ignore, state: state.appending("index"))
-    var sources: [SourceText] = []
+    var sources = [SourceText(file: "slipway.yaml", bytes: text)]
     for path in try Self.kindFiles(settings, root: root) {
       sources.append(SourceText(file: path, bytes: try Self.read(root.appending(path), name: path)))
     }
     for file in BuiltInKinds.files where file.path.hasSuffix(".yaml") && !file.path.contains("/") {
       sources.append(SourceText(file: "@slipway//kinds:\(file.path)", bytes: file.bytes))
     }
-    kinds = sources.compactMap { Kind.decode($0, diagnostics: &diagnostics) }
+    self.sources = sources
+    kinds = sources.dropFirst().compactMap { Kind.decode($0, diagnostics: &diagnostics) }
     if diagnostics.hasErrors { throw diagnostics }
     warnings = diagnostics.diagnostics
   }

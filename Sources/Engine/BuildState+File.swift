@@ -1,0 +1,146 @@
+import Caching
+import Digests
+import Files
+import Glibc
+import SystemPackage
+
+/// The file: magic, basis, packages, targets, and the fingerprint of all that; little-endian. A file that is torn, of
+/// another format or of another basis reads as none.
+extension BuildState {
+  private static let magic: UInt64 = 0x3230_7473_7079_6c73
+
+  init(reading path: FilePath, basis: Fingerprint) {
+    self.init(basis: basis)
+    guard let bytes = (try? Disk.contents(of: path.string, limit: 1 << 30)) ?? nil, bytes.count > 56 else { return }
+    bytes.withUnsafeBytes { all in
+      let content = UnsafeRawBufferPointer(rebasing: all[..<(all.count - 16)])
+      var reader = Reader(all)
+      guard reader.word() == Self.magic, reader.fingerprint() == basis else { return }
+      var tail = Reader(UnsafeRawBufferPointer(rebasing: all[(all.count - 16)...]))
+      guard tail.fingerprint() == Fingerprint(of: content) else { return }
+      decode(&reader)
+    }
+  }
+
+  private mutating func decode(_ reader: inout Reader) {
+    let packageCount = Int(reader.word())
+    let targetCount = Int(reader.word())
+    var packages: [Package] = []
+    var targets: [Target] = []
+    packages.reserveCapacity(min(packageCount, 1 << 20))
+    targets.reserveCapacity(min(targetCount, 1 << 20))
+    for _ in 0..<packageCount {
+      let path = reader.text()
+      let stamp = reader.fingerprint()
+      let name = reader.text()
+      let start = targets.count
+      for _ in 0..<Int(reader.word()) {
+        let name = reader.text()
+        let flags = reader.word()
+        let validUntil = Int64(bitPattern: reader.word())
+        let count = Int(reader.word())
+        guard reader.isSound, count <= targetCount else { return }
+        var dependencies: [Int32] = []
+        dependencies.reserveCapacity(count)
+        for _ in 0..<count { dependencies.append(Int32(truncatingIfNeeded: reader.word())) }
+        targets.append(
+          Target(
+            name: name, sort: Sort(rawValue: flags >> 1) ?? .builds, isVerified: flags & 1 != 0, validUntil: validUntil,
+            dependencies: dependencies, package: Int32(packages.count)))
+      }
+      guard reader.isSound else { return }
+      packages.append(
+        Package(
+          path: WorkspacePath(unchecked: path), stamp: stamp, defaultTarget: name.isEmpty ? nil : name,
+          targets: start..<targets.count))
+    }
+    guard targets.allSatisfy({ $0.dependencies.allSatisfy { $0 >= 0 && $0 < targetCount } }) else { return }
+    self = BuildState(basis: basis, packages: packages, targets: targets)
+  }
+
+  /// Replaces the file whole.
+  func write(to path: FilePath) throws {
+    var writer = Writer()
+    writer.word(Self.magic)
+    writer.fingerprint(basis)
+    writer.word(UInt64(packages.count))
+    writer.word(UInt64(targets.count))
+    for package in packages {
+      writer.text(package.path.string)
+      writer.fingerprint(package.stamp)
+      writer.text(package.defaultTarget ?? "")
+      writer.word(UInt64(package.targets.count))
+      for target in targets[package.targets] {
+        writer.text(target.name)
+        writer.word(target.sort.rawValue << 1 | (target.isVerified ? 1 : 0))
+        writer.word(UInt64(bitPattern: target.validUntil))
+        writer.word(UInt64(target.dependencies.count))
+        for dependency in target.dependencies { writer.word(UInt64(dependency)) }
+      }
+    }
+    let sum = writer.bytes.withUnsafeBytes { Fingerprint(of: $0) }
+    writer.fingerprint(sum)
+    try StateFile.replace(path, with: writer.bytes)
+  }
+
+  private struct Reader {
+    let bytes: UnsafeRawBufferPointer
+    var position = 0
+    var isSound = true
+
+    init(_ bytes: UnsafeRawBufferPointer) { self.bytes = bytes }
+
+    mutating func word() -> UInt64 {
+      guard position + 8 <= bytes.count else {
+        isSound = false
+        return 0
+      }
+      defer { position += 8 }
+      return UInt64(littleEndian: bytes.loadUnaligned(fromByteOffset: position, as: UInt64.self))
+    }
+
+    mutating func fingerprint() -> Fingerprint {
+      let high = word()
+      return Fingerprint(high: high, low: word())
+    }
+
+    mutating func text() -> String {
+      let count = Int(truncatingIfNeeded: word())
+      guard count >= 0, count <= bytes.count - position else {
+        isSound = false
+        return ""
+      }
+      defer { position += count }
+      return String(decoding: bytes[position..<position + count], as: UTF8.self)
+    }
+  }
+
+  private struct Writer {
+    var bytes: [UInt8] = []
+
+    mutating func word(_ value: UInt64) { withUnsafeBytes(of: value.littleEndian) { bytes.append(contentsOf: $0) } }
+
+    mutating func fingerprint(_ value: Fingerprint) {
+      word(value.high)
+      word(value.low)
+    }
+
+    mutating func text(_ value: String) {
+      word(UInt64(value.utf8.count))
+      bytes.append(contentsOf: value.utf8)
+    }
+  }
+}
+
+/// Files under `.slipway`, each replaced whole.
+enum StateFile {
+  static func replace(_ path: FilePath, with bytes: [UInt8]) throws {
+    let temporary = "\(path.string).\(getpid())"
+    let file = try Disk.open(temporary, O_WRONLY | O_CREAT | O_TRUNC)
+    do {
+      defer { try? file.close() }
+      try bytes.withUnsafeBytes { try Disk.write(file, $0, path: temporary) }
+    }
+    try Disk.rename(temporary, path.string)
+  }
+}

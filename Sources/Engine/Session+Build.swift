@@ -1,0 +1,184 @@
+import Caching
+import Diagnostics
+import Digests
+import Events
+import Files
+import Glibc
+import Graph
+import Kinds
+import Manifests
+import Planning
+import SystemPackage
+
+extension Session {
+  /// No test is among the targets: Bazel's exit status 4.
+  package struct NoTests: Error {}
+
+  /// Builds what the patterns mean, reporting to `events`; gives the exit code with all that was found out.
+  ///
+  /// Targets that are up to date by `BuildState` are reported as hits without a plan; only the rest is walked.
+  package func build(_ patterns: [String], options: BuildOptions, events: EventStream) async throws -> BuildOutcome {
+    let lease = try await store.lease()
+    defer { withExtendedLifetime(lease) {} }
+    let set = try parse(patterns)
+    let statePath = workspace.root.appending(".slipway").appending("state")
+    let state = BuildState(reading: statePath, basis: basis)
+    var isWhole = try refresh(set, state)
+    var stale = try resolve(set, state, options)
+    if !isWhole, !stale.labels.isEmpty {
+      // What a changed manifest may name lies anywhere.
+      try workspace.tree.refresh(.all)
+      isWhole = true
+      stale = try resolve(set, state, options)
+    }
+    if options.onlyTests, stale.labels.isEmpty, stale.verified.isEmpty { throw NoTests() }
+    for warning in stale.warnings { events.emit(Event(.cacheWarning, message: warning.rendered)) }
+
+    let already = state.closure(of: stale.verified).filter { state.targets[$0].sort.isCounted }
+    guard !stale.labels.isEmpty else {
+      events.emit(Event(.buildStarted, targets: already.count))
+      report(already, state, events)
+      events.emit(Event(.buildFinished, exitCode: 0))
+      try workspace.tree.save()
+      return BuildOutcome(exitCode: 0)
+    }
+    let plan = try plan(stale)
+    let build = Build(
+      workspace: workspace, store: store, plan: plan, history: history, options: options, events: events)
+    let walked = walkedLabels(stale.labels, plan)
+    let rest = already.filter { !walked.contains(state.label($0)) }
+    let outcome = try await build.run(stale.labels, already: rest.count) { self.report(rest, state, events) }
+    store.actions.noteUse(of: build.hits)
+    try workspace.tree.save()
+    try history.save()
+    if !options.isDryRun {
+      let tree = workspace.tree
+      try state.updated(with: plan, seen: build.seen, stamp: tree.stamp).write(to: statePath)
+    }
+    events.emit(Event(.buildFinished, exitCode: Int(outcome.exitCode)))
+    return outcome
+  }
+
+  /// What decides, besides the files of packages, whether an earlier result still counts.
+  private var basis: Fingerprint {
+    let hasher = FingerprintHasher()
+    hasher.update("state 1, rules \(ActionDescription.format), \(Workspace.platform)")
+    hasher.update(UInt64(store.generation))
+    hasher.update(store.root.string)
+    // A store that was removed and made again is another one.
+    var status = stat()
+    if stat(store.root.appending("gc.lock").string, &status) == 0 {
+      hasher.update(UInt64(status.st_ino))
+      hasher.update(UInt64(bitPattern: Int64(status.st_mtim.tv_sec)))
+      hasher.update(UInt64(bitPattern: Int64(status.st_mtim.tv_nsec)))
+    }
+    for source in workspace.sources {
+      hasher.update(source.file)
+      source.bytes.withUnsafeBytes { hasher.update(Fingerprint(of: $0).low) }
+    }
+    for file in BuiltInKinds.files {
+      hasher.update(file.path)
+      file.bytes.withUnsafeBytes { hasher.update(Fingerprint(of: $0).low) }
+    }
+    return hasher.finish()
+  }
+
+  /// Looks at the whole tree only when a pattern may reach all of it; says whether it did.
+  private func refresh(_ set: TargetPatternSet, _ state: BuildState) throws -> Bool {
+    var roots: [Int] = []
+    for path in set.namedPackages ?? [] {
+      guard let package = state.package(at: path) else {
+        roots = []
+        break
+      }
+      roots += Array(state.packages[package].targets)
+    }
+    guard !roots.isEmpty else {
+      try workspace.tree.refresh(.all)
+      return true
+    }
+    let packages = Set(state.closure(of: roots).map { state.targets[$0].package }).sorted()
+    try workspace.tree.refresh(.packages(packages.map { state.packages[Int($0)].path }))
+    return false
+  }
+
+  /// What is to be walked, and what is up to date.
+  private struct Resolution {
+    var labels: [Label] = []
+    /// Indices in the state.
+    var verified: [Int] = []
+    var warnings: [Diagnostic] = []
+    var diagnostics = DiagnosticList()
+  }
+
+  private func resolve(_ set: TargetPatternSet, _ state: BuildState, _ options: BuildOptions) throws -> Resolution {
+    let tree = workspace.tree
+    let unchanged = state.packages.map { tree.stamp(of: $0.path) == $0.stamp }
+    let isPlain = !options.rerun && options.testArguments.isEmpty
+    let verified = state.verified(unchanged: unchanged, now: CommandExecution.now())
+    var resolution = Resolution(warnings: workspace.warnings)
+    resolution.diagnostics = DiagnosticList(workspace.warnings)
+    func known(_ path: WorkspacePath) -> Int? {
+      state.package(at: path).flatMap { unchanged[$0] ? $0 : nil }
+    }
+    func declaration(_ path: WorkspacePath) -> PackageDeclaration? {
+      workspace.package(at: path, diagnostics: &resolution.diagnostics)?.declaration
+    }
+    let wanted: [Label]
+    do {
+      wanted = try set.resolve(
+        packages: tree.packages,
+        targets: { path in
+          if let package = known(path) { return state.targets[state.packages[package].targets].map(\.name) }
+          return declaration(path)?.targets.map(\.name.value) ?? []
+        },
+        defaultTarget: { path in
+          if let package = known(path) { return state.packages[package].defaultTarget }
+          return declaration(path)?.defaultTarget
+        })
+    } catch {
+      resolution.diagnostics.diagnostics += error.diagnostics
+      throw resolution.diagnostics
+    }
+    for label in wanted {
+      if let index = state.index(of: label), known(label.package) != nil {
+        let sort = state.targets[index].sort
+        if options.onlyTests, sort != .test, sort != .suite { continue }
+        if isPlain, verified[index] {
+          resolution.verified.append(index)
+          continue
+        }
+      } else if options.onlyTests, let rule = declaration(label.package)?.target(label.name)?.rule,
+        rule != .test, rule != .suite
+      {
+        continue
+      }
+      resolution.labels.append(label)
+    }
+    return resolution
+  }
+
+  private func plan(_ stale: Resolution) throws -> Plan {
+    // The packages that stale targets depend on may not have been looked at.
+    var diagnostics = stale.diagnostics
+    let packages = Array(Set(stale.labels.map(\.package))).sorted()
+    let plan = Plan(roots: packages, source: workspace, settings: workspace.settings, diagnostics: &diagnostics)
+    if diagnostics.hasErrors { throw diagnostics }
+    return plan
+  }
+
+  private func walkedLabels(_ labels: [Label], _ plan: Plan) -> Set<Label> {
+    let roots = labels.compactMap { plan.graph.index(of: $0) }
+    return Set(plan.graph.closure(of: roots).map { plan.graph.nodes[$0].label })
+  }
+
+  private func report(_ indices: [Int], _ state: BuildState, _ events: EventStream) {
+    for index in indices {
+      let isTest = state.targets[index].sort == .test
+      events.emit(
+        Event(
+          .targetFinished, label: state.label(index).description, rule: isTest ? "test" : nil, outcome: .hitLocal,
+          verdict: isTest ? .passed : nil))
+    }
+  }
+}
