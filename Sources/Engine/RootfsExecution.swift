@@ -52,9 +52,9 @@ struct RootfsExecution: Sendable {
   private static let cleaning = """
     set -e; cd "$1"
     for f in etc/resolv.conf etc/hostname etc/apt/sources.list etc/machine-id; do rm -f "$f"; : > "$f"; chmod 0644 "$f"; done
-    rm -rf etc/apt/sources.list.d/* etc/apt/apt.conf.d/99mmdebstrap var/lib/apt/lists/* var/cache/apt/* \
+    rm -rf etc/apt/sources.list.d/* etc/apt/apt.conf.d/99mmdebstrap \
       var/cache/debconf/*-old var/cache/ldconfig var/lib/dpkg/*-old var/log/* var/lib/dbus/machine-id root/.cache \
-      tmp/* run/* etc/*-
+      etc/*-
     """
 
   func run() async throws -> ActionRecord {
