@@ -70,6 +70,9 @@ let package = Package(
         "Engine", "Console", arguments, system,
       ], swiftSettings: strict),
 
+    tests("TidyTests", []),
+    tests("PlanningTests", ["Planning", "Manifests", "Graph", "Files", "Caching", "Digests", "Diagnostics"]),
+    tests("EngineTests", ["Engine", "Digests", "Diagnostics", "Files", "Graph", system]),
     tests("DiagnosticsTests", ["Diagnostics"]),
     tests("DigestsTests", ["Digests"]),
     tests("ManifestsTests", ["Manifests", "Diagnostics", "Files", "Kinds"], exclude: ["Corpus", "judge.py"]),
