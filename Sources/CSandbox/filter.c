@@ -116,6 +116,12 @@ int install_filter(void) {
   return prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &filter);
 }
 
+int slipway_landlock_version(void) {
+  // LANDLOCK_CREATE_RULESET_VERSION
+  int version = (int)syscall(SYS_landlock_create_ruleset, NULL, 0, 1);
+  return version < 0 ? 0 : version;
+}
+
 int restrict_scopes(void) {
   // On the host's network, the host's abstract sockets are in reach (X11, D-Bus, container daemons); Landlock from
   // ABI 6 (Linux 6.12) keeps them, and signals, inside. An older kernel gives EINVAL or E2BIG, and goes without.

@@ -48,11 +48,12 @@ static int become_inner_user(struct request *request) {
     // An ordinary user may map only itself, and only once it can no longer drop its groups. The files are the host
     // root's while this process is not dumpable.
     char map[64];
+    unsigned inner = request->flags & SLIPWAY_SANDBOX_RUNTIME ? 0 : INNER_ID;
     prctl(PR_SET_DUMPABLE, 1);
-    snprintf(map, sizeof map, "%u %u 1\n", INNER_ID, request->user);
+    snprintf(map, sizeof map, "%u %u 1\n", inner, request->user);
     int result = write_own("/proc/self/setgroups", "deny");
     if (result == 0) result = write_own("/proc/self/uid_map", map);
-    snprintf(map, sizeof map, "%u %u 1\n", INNER_ID, request->group);
+    snprintf(map, sizeof map, "%u %u 1\n", inner, request->group);
     if (result == 0) result = write_own("/proc/self/gid_map", map);
     prctl(PR_SET_DUMPABLE, 0);
     return result;
@@ -85,10 +86,12 @@ static int build(struct request *request) {
   // After the change of user, which clears it.
   prctl(PR_SET_PDEATHSIG, SIGKILL);
   int spaces = CLONE_NEWNS | CLONE_NEWIPC | CLONE_NEWUTS | CLONE_NEWCGROUP;
-  if (!(request->flags & SLIPWAY_SANDBOX_NETWORK_HOST)) spaces |= CLONE_NEWNET;
+  bool runtime = request->flags & SLIPWAY_SANDBOX_RUNTIME;
+  bool own_network = !runtime && !(request->flags & SLIPWAY_SANDBOX_NETWORK_HOST);
+  if (own_network) spaces |= CLONE_NEWNET;
   if (unshare(spaces) != 0) return fail("cannot create the namespaces");
   if (enter_root(request) != 0) return -1;
-  if (!(request->flags & SLIPWAY_SANDBOX_NETWORK_HOST) && raise_loopback() != 0) return -1;
+  if (own_network && raise_loopback() != 0) return -1;
   if (sethostname(request->hostname, strlen(request->hostname)) != 0) return fail("cannot set the host name");
   return 0;
 }
@@ -162,6 +165,14 @@ static int command_main(void *opaque) {
   for (int i = 0; i < 3; i++) dup2(streams[i], i);
   setsid();
   if (command->terminal >= 0) ioctl(0, TIOCSCTTY, 0);
+  umask(022);
+  if (request->flags & SLIPWAY_SANDBOX_RUNTIME) {
+    limit(RLIMIT_NOFILE, 1024, 65536);
+    command->failed = false;
+    execute_runtime(request);
+    command->failed = true;
+    _exit(1);
+  }
   if (chdir(request->working_directory) != 0) {
     fail("cannot enter the working directory `%s`", request->working_directory);
     _exit(1);
@@ -174,7 +185,6 @@ static int command_main(void *opaque) {
   if (request->memory > 0) limit(RLIMIT_AS, request->memory, request->memory);
   sigset_t none;
   sigemptyset(&none);
-  umask(022);
   if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) != 0 || drop_capabilities() != 0 ||
       ((request->flags & SLIPWAY_SANDBOX_NETWORK_HOST) && restrict_scopes() != 0) || install_filter() != 0) {
     fail("cannot drop the privileges");
@@ -266,7 +276,9 @@ static int open_output(int root, const char *path) {
 
 static int send_outputs(struct request *request) {
   if (request->outputs.count == 0) return 0;
-  int root = open("/", O_PATH | O_DIRECTORY | O_CLOEXEC);
+  const char *path = request->flags & SLIPWAY_SANDBOX_RUNTIME ? "/tmp/root" : "/";
+  int root = open(path, O_PATH | O_DIRECTORY | O_CLOEXEC);
+  if (root < 0) return fail("cannot open the root file system");
   for (uint32_t first = 0; first < request->outputs.count; first += SLIPWAY_SANDBOX_FDS_PER_REPLY) {
     uint32_t count = request->outputs.count - first;
     if (count > SLIPWAY_SANDBOX_FDS_PER_REPLY) count = SLIPWAY_SANDBOX_FDS_PER_REPLY;
@@ -318,7 +330,7 @@ void run_init(struct request *request) {
   while (waitpid(-1, NULL, 0) > 0 || errno == EINTR) {}
   uint64_t end = now_ns();
   if (interactive) {
-    terminal_relay(&terminal, false, true);
+    terminal_drain(&terminal);
     terminal_close(&terminal);
   }
   // An overlay leaves this folder at mode 000, where its owner could not remove it.

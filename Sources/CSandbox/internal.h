@@ -42,6 +42,8 @@ struct request {
   uint32_t flags;
   uint64_t processes, memory, file_size, scratch, wall_clock_ms;
   char *scratch_folder, *hostname, *working_directory;
+  /// An OCI runtime and its config.json, with SLIPWAY_SANDBOX_RUNTIME.
+  char *runtime, *configuration;
   struct list layers, sources, targets, arguments, environment, outputs;
   int stdio[3];
   /// Detached mounts, and -1 where not yet opened.
@@ -75,6 +77,9 @@ int open_handles(struct request *request);
 int ensure_place(int root, const char *path, bool folder);
 // root.c: the file system that the process sees; on success the caller's root and working directory are it.
 int enter_root(struct request *request);
+// runtime.c: the second backend.
+int prepare_runtime(const struct request *request);
+int execute_runtime(const struct request *request);
 // filter.c
 int install_filter(void);
 int restrict_scopes(void);
@@ -87,7 +92,8 @@ struct terminal {
   char settings[128];
 };
 int terminal_open(struct terminal *terminal, struct request *request);
-int terminal_relay(struct terminal *terminal, bool in_ready, bool out_ready);
+void terminal_relay(struct terminal *terminal, bool in_ready, bool out_ready);
+void terminal_drain(struct terminal *terminal);
 void terminal_resize(struct terminal *terminal);
 void terminal_close(struct terminal *terminal);
 // protocol.c

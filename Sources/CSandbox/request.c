@@ -59,6 +59,7 @@ int request_parse(struct request *request, int body_fd, uint64_t length) {
   if (read_bytes(&reader, &request->flags, sizeof request->flags) != 0 ||
       read_bytes(&reader, numbers, sizeof numbers) != 0 || read_string(&reader, &request->scratch_folder) != 0 ||
       read_string(&reader, &request->hostname) != 0 || read_string(&reader, &request->working_directory) != 0 ||
+      read_string(&reader, &request->runtime) != 0 || read_string(&reader, &request->configuration) != 0 ||
       read_list(&reader, &request->layers) != 0 || read_list(&reader, &request->sources) != 0 ||
       read_list(&reader, &request->targets) != 0 || read_list(&reader, &request->arguments) != 0 ||
       read_list(&reader, &request->environment) != 0 || read_list(&reader, &request->outputs) != 0)

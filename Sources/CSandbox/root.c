@@ -221,7 +221,8 @@ int enter_root(struct request *request) {
     return -1;
   int root = open("root", O_PATH | O_DIRECTORY | O_CLOEXEC);
   if (root < 0) return fail("cannot open the root file system");
-  if (mount_kernel_file_systems(root) != 0) return -1;
+  bool runtime = request->flags & SLIPWAY_SANDBOX_RUNTIME;
+  if (!runtime && mount_kernel_file_systems(root) != 0) return -1;
   if (attach_scaffold(root, "tmp", "/tmp", MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV, 0) != 0) return -1;
   for (uint32_t i = 0; i < request->sources.count; i++) {
     int mount = request->mount_fds[i];
@@ -234,6 +235,10 @@ int enter_root(struct request *request) {
     if (strncmp(variable, "TMPDIR=/", 8) == 0 && make_folder(root, variable + 7) != 0) return -1;
   }
   if (make_folder(root, request->working_directory) != 0) return -1;
+  if (runtime) {
+    close(root);
+    return prepare_runtime(request);
+  }
   // The old root is stacked on the new one by this form of pivot_root, and taken off.
   if (fchdir(root) != 0 || sys_pivot_root(".", ".") != 0) return fail("cannot change the root");
   if (umount2(".", MNT_DETACH) != 0) return fail("cannot take the host's root away");

@@ -44,10 +44,12 @@ static bool is_host_root(void) {
   return root;
 }
 
-static int write_map(pid_t pid, const char *name, unsigned host) {
+static int write_map(pid_t pid, const char *name, unsigned host, bool with_zero) {
   char path[64], text[64];
   snprintf(path, sizeof path, "/proc/%d/%s", (int)pid, name);
   int length = snprintf(text, sizeof text, "%u %u 1\n", INNER_ID, host);
+  // An OCI runtime works as user 0 of its namespace, which is nobody outside.
+  if (with_zero) length += snprintf(text + length, sizeof text - (size_t)length, "0 %u 1\n", host + 1);
   int fd = open(path, O_WRONLY | O_CLOEXEC);
   if (fd < 0) return fail("cannot open `%s`", path);
   ssize_t n = write(fd, text, (size_t)length);
@@ -89,8 +91,9 @@ static void start(struct request *request) {
     run_init(request);
   }
   close(control[0]);
-  if (request->as_root && (write_map((pid_t)pid, "uid_map", UNPRIVILEGED_HOST_ID) != 0 ||
-                           write_map((pid_t)pid, "gid_map", UNPRIVILEGED_HOST_ID) != 0)) {
+  bool with_zero = request->flags & SLIPWAY_SANDBOX_RUNTIME;
+  if (request->as_root && (write_map((pid_t)pid, "uid_map", UNPRIVILEGED_HOST_ID, with_zero) != 0 ||
+                           write_map((pid_t)pid, "gid_map", UNPRIVILEGED_HOST_ID, with_zero) != 0)) {
     kill((pid_t)pid, SIGKILL);
     waitpid((pid_t)pid, NULL, 0);
     close(control[1]);

@@ -48,7 +48,13 @@ static void copy_all(int fd, const char *bytes, ssize_t length) {
   }
 }
 
-int terminal_relay(struct terminal *terminal, bool in_ready, bool out_ready) {
+void terminal_drain(struct terminal *terminal) {
+  char buffer[8192];
+  // With every process gone, what is left ends in EIO.
+  for (ssize_t n; (n = read(terminal->master, buffer, sizeof buffer)) > 0;) copy_all(terminal->outer_out, buffer, n);
+}
+
+void terminal_relay(struct terminal *terminal, bool in_ready, bool out_ready) {
   char buffer[8192];
   if (out_ready) {
     ssize_t n = read(terminal->master, buffer, sizeof buffer);
@@ -64,7 +70,6 @@ int terminal_relay(struct terminal *terminal, bool in_ready, bool out_ready) {
       copy_all(terminal->master, "\004", 1);
     }
   }
-  return 0;
 }
 
 void terminal_close(struct terminal *terminal) {

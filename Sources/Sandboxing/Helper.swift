@@ -22,7 +22,7 @@ final class Helper: Sendable {
   }
 
   private let socket: Int32
-  private let process: pid_t
+  let process: pid_t
   private let state = Mutex(State())
   private let null: Int32
 
@@ -68,7 +68,7 @@ final class Helper: Sendable {
     }
   }
 
-  func send(_ spec: SandboxSpec, id: UInt64, _ answer: Answer) {
+  func send(_ spec: SandboxSpec, for runtime: OCIRuntime? = nil, id: UInt64, _ answer: Answer) {
     enum Admission { case sent, cancelled, dead }
     let outputs = [FileDescriptor?](repeating: nil, count: spec.outputs.count)
     let admission = state.withLock { state -> Admission in
@@ -82,7 +82,7 @@ final class Helper: Sendable {
     case .dead: return answer.resume(throwing: Self.gone)
     case .sent: break
     }
-    let body = spec.serialised()
+    let body = spec.serialised(for: runtime)
     let sent = body.withUnsafeBytes { bytes in
       slipway_sandbox_request(
         socket, id, bytes.baseAddress, bytes.count, spec.standardInput?.rawValue ?? null,

@@ -10,14 +10,25 @@ import SystemPackage
 package final class NamespaceSandbox: Sandbox {
   private let state = Mutex(State())
   private let executable: String
+  private let runtime: OCIRuntime?
 
   /// `executable` is a program that links `CSandbox`; by default the running one.
-  package init(executable: String = "/proc/self/exe") {
+  package convenience init(executable: String = "/proc/self/exe") {
+    self.init(executable: executable, runtime: nil)
+  }
+
+  init(executable: String, runtime: OCIRuntime?) {
     self.executable = executable
+    self.runtime = runtime
   }
 
   deinit {
     state.withLock { $0.helper }?.shutDown()
+  }
+
+  /// The helper, while there is one.
+  package var helperProcess: Int32? {
+    state.withLock { state in state.helper.flatMap { $0.isAlive ? $0.process : nil } }
   }
 
   package func run(_ spec: SandboxSpec) async throws -> SandboxResult {
@@ -29,7 +40,7 @@ package final class NamespaceSandbox: Sandbox {
     defer { terminal?.restore() }
     return try await withTaskCancellationHandler {
       try await withCheckedThrowingContinuation { continuation in
-        helper.send(spec, id: id, continuation)
+        helper.send(spec, for: runtime, id: id, continuation)
       }
     } onCancel: {
       helper.cancel(id)

@@ -20,7 +20,7 @@ extension SandboxSpec {
   }
 
   /// The form that `CSandbox/request.c` reads.
-  func serialised() -> [UInt8] {
+  func serialised(for runtime: OCIRuntime? = nil) -> [UInt8] {
     var bytes: [UInt8] = []
     func append<T: FixedWidthInteger>(_ value: T) {
       withUnsafeBytes(of: value.littleEndian) { bytes.append(contentsOf: $0) }
@@ -38,6 +38,7 @@ extension SandboxSpec {
     var folder = ""
     if network == .host { flags |= SLIPWAY_SANDBOX_NETWORK_HOST }
     if interactive { flags |= SLIPWAY_SANDBOX_INTERACTIVE }
+    if runtime != nil { flags |= SLIPWAY_SANDBOX_RUNTIME }
     if case .folder(let path) = scratch {
       flags |= SLIPWAY_SANDBOX_SCRATCH_FOLDER
       folder = path
@@ -53,6 +54,8 @@ extension SandboxSpec {
     append(folder)
     append(hostname)
     append(workingDirectory)
+    append(runtime?.path ?? "")
+    append(runtime?.configuration(for: self) ?? "")
     append(layers)
     append(mounts.map(\.source))
     append(mounts.map(\.target))

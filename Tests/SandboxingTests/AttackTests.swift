@@ -70,7 +70,7 @@ import Testing
   private func prepared(_ user: TestHost.User) throws -> TestHost {
     let host = try TestHost(for: user)
     try host.write("attacks.py", host.read(Self.script), mode: 0o644)
-    try host.write("sandbox-probe", host.read(HostCommand.probe), mode: 0o755)
+    try host.installProbe()
     return host
   }
 

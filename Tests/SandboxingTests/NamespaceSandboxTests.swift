@@ -191,7 +191,7 @@ import Testing
   @Test(arguments: TestHost.User.possible)
   func `every process dies with the caller, even when that is killed`(user: TestHost.User) async throws {
     let host = try TestHost(for: user)
-    try host.write("sandbox-probe", host.read(HostCommand.probe), mode: 0o755)
+    try host.installProbe()
     let word = user == .root ? "98765" : "98766"
     let words = user == .root ? [] : HostCommand.prefix(for: user)
     let started = try HostCommand.start(
@@ -208,13 +208,10 @@ import Testing
     let host = try TestHost()
     let sandbox = NamespaceSandbox()
     _ = try await sandbox.run(host.spec("true"))
-    let helper = try HostCommand.run(["pgrep", "-f", "-P", "\(getpid())", "^slipway-sandbox$"])
-    let pids = helper.text.split(separator: "\n").compactMap { pid_t($0) }
-    // The youngest is this sandbox's; the others serve the other tests.
-    let youngest = try #require(pids.max())
+    let helper = try #require(sandbox.helperProcess)
     let running = Task { try await host.run(host.spec("sleep", "98767"), in: sandbox) }
     #expect(try await eventually { isRunning("98767") })
-    kill(youngest, SIGKILL)
+    kill(helper, SIGKILL)
     await #expect(throws: Diagnostic.self) { try await running.value }
     #expect(try await eventually { !isRunning("98767") })
     #expect(try await sandbox.run(host.spec("true")).status == .exited(0))
@@ -226,6 +223,24 @@ import Testing
       [HostCommand.probe, "--repeat", "300", "--jobs", "8", "--output", "/victim", "--layer", host.path("base")]
         + ["--", "/bin/sh", "-c", "test $(ls /proc/self/fd | wc -l) = 4"])
     #expect(ran.status == 0 && ran.text.contains("300 runs, 0 failed"), "\(ran.text)")
+  }
+
+  @Test func `an interactive command leads a terminal of its own, with job control`() throws {
+    let host = try TestHost()
+    try host.installProbe()
+    let script = "tty; stty size; set -m; sleep 0.01 & fg; trap 'echo stopped; exit 5' INT; kill -INT $$"
+    // `script` gives a terminal, whose size is set on the way.
+    try host.write(
+      "command",
+      "stty rows 41 cols 97\n" + host.path("sandbox-probe") + " --interactive --env PATH=/bin "
+        + "--layer \(host.path("base")) -- sh -c \"\(script.replacing("$", with: "\\$"))\"\n")
+    let ran = try HostCommand.run(["script", "-qec", "sh \(host.path("command")); stty -a", "/dev/null"])
+    let lines = ran.text.split(whereSeparator: \.isNewline).map(String.init)
+    #expect(ran.text.contains("/dev/pts/0\r\n41 97\r\n") && lines.contains("stopped"), "\(ran.text)")
+    #expect(!ran.text.contains("job control"), "\(ran.text)")
+    #expect(lines.contains { $0.hasPrefix("result exited(5)") })
+    // The caller's terminal is as it was: not raw.
+    #expect(ran.text.contains(" icanon") && !ran.text.contains("-icanon"))
   }
 
   @Test func `a missing layer is named`() async throws {

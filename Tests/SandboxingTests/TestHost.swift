@@ -37,7 +37,7 @@ final class TestHost: Sendable {
     for path in ["base", "base/bin", "base/usr", "base/victim-folder", "top", "input", "scratch"] {
       mkdir(self.path(path), 0o755)
     }
-    try write("base/bin/busybox", read("/bin/busybox"), mode: 0o755)
+    try copy("/bin/busybox", to: "base/bin/busybox")
     for applet in Self.applets { symlink("busybox", path("base/bin/\(applet)")) }
     for library in ["lib", "lib64"] { symlink("usr/\(library)", path("base/\(library)")) }
     try write("base/victim", "original")
@@ -72,6 +72,16 @@ final class TestHost: Sendable {
       permissions: FilePermissions(rawValue: mode))
     defer { try? file.close() }
     try file.writeAll(bytes)
+  }
+
+  /// Puts the probe where every user may execute it.
+  func installProbe() throws { try copy(HostCommand.probe, to: "sandbox-probe") }
+
+  /// By another process: were a program open for writing here, a test that starts a process at that moment would pass
+  /// the descriptor on, and nobody could execute it (ETXTBSY).
+  private func copy(_ source: String, to target: String) throws {
+    let copied = try HostCommand.run(["cp", source, path(target)])
+    guard copied.status == 0 else { throw Diagnostic.error(copied.text, cause: .environment) }
   }
 
   private func giveAway() throws {

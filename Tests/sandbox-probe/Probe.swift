@@ -6,7 +6,7 @@ import SystemPackage
 /// Runs one specification from the command line: for tests that need another user or namespace than the test's own.
 ///
 ///     sandbox-probe [--layer PATH]… [--mount SOURCE:TARGET]… [--env NAME=VALUE]… [--output PATH]… [--cwd PATH]
-///       [--network host] [--folder PATH] [--limit NAME=VALUE]… [--interactive]
+///       [--network host] [--folder PATH] [--limit NAME=VALUE]… [--runc] [--interactive]
 ///       [--repeat N] [--jobs N] -- COMMAND…
 ///
 /// The streams are the caller's. The last line on standard error is the result; the exit status is 0 when the command
@@ -14,6 +14,7 @@ import SystemPackage
 enum Probe {
   struct Options {
     var spec = SandboxSpec()
+    var runc = false
     var count = 1
     var jobs = 1
   }
@@ -23,8 +24,8 @@ enum Probe {
       report("usage: sandbox-probe [OPTION]… -- COMMAND…")
       exit(2)
     }
-    let sandbox: any Sandbox = NamespaceSandbox()
     do {
+      let sandbox: any Sandbox = options.runc ? try RuncSandbox() : NamespaceSandbox()
       if options.count > 1 { return try await measure(options, sandbox) }
       let result = try await sandbox.run(options.spec)
       for (path, output) in zip(options.spec.outputs, result.outputs) {
@@ -57,6 +58,9 @@ enum Probe {
       case "--":
         options.spec.arguments = Array(rest)
         return rest.isEmpty ? nil : options
+      case "--runc":
+        options.runc = true
+        continue
       case "--interactive":
         options.spec.interactive = true
         continue

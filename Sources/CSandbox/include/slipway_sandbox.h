@@ -13,6 +13,8 @@
 #define SLIPWAY_SANDBOX_NETWORK_HOST 1u
 #define SLIPWAY_SANDBOX_INTERACTIVE 2u
 #define SLIPWAY_SANDBOX_SCRATCH_FOLDER 4u
+/// The root file system is made here, the rest by an OCI runtime, which is given in the specification.
+#define SLIPWAY_SANDBOX_RUNTIME 8u
 
 enum slipway_sandbox_reply_kind {
   /// Some of the outputs, opened.
@@ -62,6 +64,8 @@ int slipway_sandbox_receive(int socket, struct slipway_sandbox_reply *reply);
 
 /// `int fd = openat(...)` without following symlinks below `root`; see openat2(2), RESOLVE_IN_ROOT.
 int slipway_openat_in_root(int root, const char *path, int flags);
+/// The version of Landlock's interface that the kernel offers; 6 can keep abstract sockets out; 0: none.
+int slipway_landlock_version(void);
 /// Removes a tree whose folders may have any mode; gives 0, or -1 and errno. Follows no symlink.
 int slipway_remove_tree(const char *path);
 
