@@ -32,7 +32,7 @@ fuzz: setup
 	Tests/Fuzz/run
 
 install: build
-	install -D -m 0755 $(BINARY) $(DESTDIR)$(PREFIX)/bin/slipway
+	install -D -s -m 0755 $(BINARY) $(DESTDIR)$(PREFIX)/bin/slipway
 
 setup:
 	@.ci/setup

@@ -14,5 +14,8 @@ package struct BuildOptions: Sendable {
   /// Tests among the wanted targets only (`slipway test`).
   package var onlyTests = false
 
+  /// Where JUnit XML of every test goes.
+  package var junitFolder: String?
+
   package init() {}
 }

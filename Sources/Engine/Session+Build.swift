@@ -40,6 +40,8 @@ extension Session {
       report(already, state, events)
       events.emit(Event(.buildFinished, exitCode: 0))
       try workspace.tree.save()
+      try writeJUnit(
+        options, state.closure(of: stale.verified).filter { state.targets[$0].sort == .test }.map(state.label))
       return BuildOutcome(exitCode: 0)
     }
     let plan = try plan(stale)
@@ -56,7 +58,14 @@ extension Session {
       try state.updated(with: plan, seen: build.seen, stamp: tree.stamp).write(to: statePath)
     }
     events.emit(Event(.buildFinished, exitCode: Int(outcome.exitCode)))
+    let tests = already.filter { state.targets[$0].sort == .test }.map(state.label)
+    try writeJUnit(options, tests + walked.filter { plan.targets[$0]?.rule == .test })
     return outcome
+  }
+
+  private func writeJUnit(_ options: BuildOptions, _ tests: [Label]) throws {
+    guard let folder = options.junitFolder else { return }
+    try writeJUnit(of: tests, to: FilePath(folder))
   }
 
   /// What decides, besides the files of packages, whether an earlier result still counts.

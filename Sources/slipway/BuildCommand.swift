@@ -44,6 +44,9 @@ struct BuildArguments: ParsableArguments {
   @Option(help: "Write a Chrome trace to this file.")
   var trace: String?
 
+  @Option(help: "Write JUnit XML of every test to this folder.")
+  var junit: String?
+
   func validate() throws {
     if patterns.isEmpty { throw ValidationError("name at least one target pattern, such as //...") }
     if let jobs, !(1...4096).contains(jobs) { throw ValidationError("--jobs must be between 1 and 4096") }
@@ -63,6 +66,7 @@ struct BuildArguments: ParsableArguments {
     options.testArguments = testArg + (testFilter.map { ["-k", $0] } ?? [])
     options.isDryRun = dryRun
     options.onlyTests = onlyTests
+    options.junitFolder = junit
     let outcome = try await Self.build(
       session, patterns, options, eventsPath: events, tracePath: trace, quiet: dryRun)
     if dryRun {
