@@ -44,7 +44,7 @@ package final class Build {
 
   package init(
     workspace: Workspace, store: Store, plan: Plan, history: History, options: BuildOptions, events: EventStream
-  ) {
+  ) throws {
     self.workspace = workspace
     self.store = store
     self.plan = plan
@@ -52,7 +52,7 @@ package final class Build {
     self.options = options
     self.events = events
     actions = store.actions
-    sandbox = NamespaceSandbox()
+    sandbox = options.sandbox == .runc ? try RuncSandbox() : NamespaceSandbox()
     layers = LayerFolders(store: store)
     snapshot = SourceSnapshot(store: store, tree: workspace.tree)
     planner = ActionPlanner(

@@ -12,8 +12,8 @@ import Sandboxing
 import SystemPackage
 
 extension Session {
-  func walk(_ plan: Plan, options: BuildOptions = BuildOptions()) -> Build {
-    Build(
+  func walk(_ plan: Plan, options: BuildOptions = BuildOptions()) throws -> Build {
+    try Build(
       workspace: workspace, store: store, plan: plan, history: history, options: options,
       events: EventStream(sinks: []))
   }
@@ -85,7 +85,7 @@ extension Session {
     let dependencies = plan.graph.nodes[plan.graph.index(of: target.label) ?? 0].dependencies.filter {
       ![DependencyRole.needs, .when, .test].contains($0.role)
     }.map(\.target)
-    let build = walk(plan)
+    let build = try walk(plan)
     let outcome = try await build.run(dependencies)
     guard outcome.exitCode == 0 else {
       throw Diagnostic.error(
@@ -121,7 +121,7 @@ extension Session {
     guard target.rule == .image || target.rule == .rootfs else {
       throw Diagnostic.error("\(target.label) is a `\(target.rule.rawValue)`, not an image")
     }
-    let build = Build(
+    let build = try Build(
       workspace: workspace, store: store, plan: plan, history: history, options: BuildOptions(), events: events)
     let outcome = try await build.run([target.label])
     try? workspace.tree.save()

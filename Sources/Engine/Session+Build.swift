@@ -45,7 +45,7 @@ extension Session {
       return BuildOutcome(exitCode: 0)
     }
     let plan = try plan(stale)
-    let build = Build(
+    let build = try Build(
       workspace: workspace, store: store, plan: plan, history: history, options: options, events: events)
     let walked = walkedLabels(stale.labels, plan)
     let rest = already.filter { !walked.contains(state.label($0)) }
