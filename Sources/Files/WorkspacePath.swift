@@ -30,7 +30,10 @@ package struct WorkspacePath: Hashable, Comparable, Sendable, CustomStringConver
   package var isRoot: Bool { string.isEmpty }
   package var description: String { string }
 
-  package var name: String { string.split(separator: "/").last.map(String.init) ?? "" }
+  package var name: String {
+    guard let slash = string.utf8.lastIndex(of: 47) else { return string }
+    return String(string[string.utf8.index(after: slash)...])
+  }
 
   package var parent: WorkspacePath {
     guard let slash = string.utf8.lastIndex(of: 47) else { return .root }
