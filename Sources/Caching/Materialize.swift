@@ -54,11 +54,16 @@ extension Store {
   private func link(_ file: FileArtifact, to name: String, in folder: FileDescriptor, blobs: FileDescriptor) throws {
     let hex = file.digest.hex
     let blob = hex.prefix(2) + "/" + hex + (file.isExecutable ? ".x" : "")
-    for attempt in 0..<3 {
+    for attempt in 0..<8 {
       if linkat(blobs.rawValue, blob, folder.rawValue, name, 0) == 0 { return }
       switch errno {
-      case ENOENT where attempt < 2: try makeTwin(file.digest, executable: file.isExecutable)
-      case EMLINK where attempt < 2: try renewBlob(file)
+      case ENOENT where attempt < 7:
+        // Also when another writer of the same blob renamed its copy over the one that was about to be linked: the
+        // kernel links no inode whose last name just went.
+        if faccessat(blobs.rawValue, blob, F_OK, 0) != 0 {
+          try makeTwin(file.digest, executable: file.isExecutable)
+        }
+      case EMLINK where attempt < 7: try renewBlob(file)
       case EPERM, EXDEV, EMLINK:
         // No hard links here (or, by policy, none to files of another owner).
         let temporary = try copyOfBlob(file)
