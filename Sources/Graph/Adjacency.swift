@@ -62,7 +62,7 @@ struct Adjacency: Sendable {
     return reached
   }
 
-  /// Targets of edges before their sources, the lowest first among those that are ready; shorter where there are cycles.
+  /// Targets of edges before their sources, the lowest first of those that are ready; shorter where there are cycles.
   ///
   /// - Parameter backward: The same edges reversed.
   func topologicalOrder(backward: Adjacency) -> [Int] {

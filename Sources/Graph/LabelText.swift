@@ -81,7 +81,15 @@ struct LabelText {
     default: break
     }
     for index in range where !Self.isPackageCharacter(scalars[index]) {
-      throw LabelError("a package path has no \(Self.shown(scalars[index]))", in: text, offset: index, length: 1)
+      let shown = Self.shown(scalars[index])
+      throw LabelError("\(shown) cannot stand in a package path", in: text, offset: index, length: 1)
+    }
+    // Almost always a slip of the pen, and invisible in messages.
+    for index in [range.lowerBound, range.upperBound - 1] where scalars[index] == " " {
+      throw LabelError("a folder's name does not begin or end with a space", in: text, offset: index, length: 1)
+    }
+    if !isAbsolute && range.lowerBound == package.lowerBound && scalars[range.lowerBound] == "-" {
+      throw LabelError("a relative label does not begin with `-`", in: text, offset: range.lowerBound, length: 1)
     }
   }
 
@@ -92,7 +100,7 @@ struct LabelText {
     }
     for index in range where !Self.isNameCharacter(scalars[index]) {
       throw LabelError(
-        "the name of \(thing) has no \(Self.shown(scalars[index]))", in: text, offset: index, length: 1)
+        "\(Self.shown(scalars[index])) cannot stand in the name of \(thing)", in: text, offset: index, length: 1)
     }
     let name = string(range)
     if name.utf8.first == UInt8(ascii: "-") || name.utf8.allSatisfy({ $0 == UInt8(ascii: ".") }) {
@@ -103,10 +111,13 @@ struct LabelText {
   }
 
   private static func shown(_ scalar: Unicode.Scalar) -> String {
-    switch scalar.value {
-    case 32: "space"
-    case 0..<32, 127...0x9f, 0x2028, 0x2029: "U+\(hexadecimal(scalar.value))"
-    default: "`\(scalar)`"
+    if scalar == " " { return "a space" }
+    if scalar == "`" { return "a backquote" }
+    switch scalar.properties.generalCategory {
+    case .control, .format, .nonspacingMark, .enclosingMark, .spacingMark, .lineSeparator, .paragraphSeparator,
+      .spaceSeparator, .unassigned, .privateUse:
+      return "U+\(hexadecimal(scalar.value))"
+    default: return "`\(scalar)`"
     }
   }
 
@@ -119,7 +130,8 @@ struct LabelText {
   private static func isPackageCharacter(_ scalar: Unicode.Scalar) -> Bool {
     switch scalar {
     case ":", "#", "\\", "*", "?", "\"", "'", "$", "`": false
-    default: scalar.value >= 32 && !(127...0x9f).contains(scalar.value) && scalar.value != 0x2028
+    default:
+      scalar.value >= 32 && !(127...0x9f).contains(scalar.value) && scalar.value != 0x2028
         && scalar.value != 0x2029
     }
   }

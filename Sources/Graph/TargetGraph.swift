@@ -15,8 +15,8 @@ package struct TargetGraph: Sendable {
 
   /// Takes nodes in any order.
   ///
-  /// Reports targets declared twice (the first in the given order counts), unknown targets, and cycles. Edges to unknown
-  /// targets, and as few edges as break every cycle that is found, are dropped.
+  /// Reports targets declared twice (the first in the given order counts), unknown targets, and cycles. Edges to
+  /// unknown targets are dropped, and for every cycle one edge that closes it.
   package init(_ given: [GraphNode], diagnostics: inout DiagnosticList) {
     var sorted = given
     if !zip(given, given.dropFirst()).allSatisfy({ $0.label < $1.label }) {

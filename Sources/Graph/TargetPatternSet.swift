@@ -18,12 +18,17 @@ package struct TargetPatternSet: Sendable {
   package func resolve(
     packages: [WorkspacePath], targets: (WorkspacePath) -> [String], defaultTarget: (WorkspacePath) -> String?
   ) throws(DiagnosticList) -> [Label] {
+    try resolve(in: SortedPackages(packages), targets: targets, defaultTarget: defaultTarget)
+  }
+
+  func resolve(
+    in folders: SortedPackages, targets: (WorkspacePath) -> [String], defaultTarget: (WorkspacePath) -> String?
+  ) throws(DiagnosticList) -> [Label] {
     var selected = Set<Label>()
     var diagnostics = DiagnosticList()
     withoutActuallyEscaping(targets) { targets in
       withoutActuallyEscaping(defaultTarget) { defaultTarget in
-        let resolution = Resolution(
-          folders: SortedPackages(packages), targets: targets, defaultTarget: defaultTarget)
+        let resolution = Resolution(folders: folders, targets: targets, defaultTarget: defaultTarget)
         for pattern in patterns {
           do throws(Diagnostic) {
             let found = try resolution.labels(of: pattern)

@@ -31,7 +31,7 @@ import Testing
     var seen = 0
     for _ in 0..<5_000 {
       let depth = Int.random(in: 0...3, using: &random)
-      let path = (0..<depth).map { _ in word(letters + Array("é日@ ")) }.joined(separator: "/")
+      let path = (0..<depth).map { _ in word(letters + Array("é日@")) }.joined(separator: "/")
       let name = word(letters)
       guard let package = depth == 0 ? .root : WorkspacePath(path), Label.isName(name) else { continue }
       if path.split(separator: "/").contains("...") { continue }

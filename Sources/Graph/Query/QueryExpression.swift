@@ -1,0 +1,44 @@
+import Diagnostics
+import Files
+
+/// A parsed query.
+struct QueryExpression: Sendable {
+  indirect enum Kind: Sendable {
+    case pattern(TargetPattern)
+    case set([TargetPattern])
+    case variable(String)
+    case binding(name: String, value: QueryExpression, body: QueryExpression)
+    /// Applied from left to right; all operators bind alike, as in Bazel.
+    case combination(first: QueryExpression, rest: [(operator: QueryToken.Kind, operand: QueryExpression)])
+    case deps(QueryExpression, depth: Int)
+    case rdeps(universe: QueryExpression, QueryExpression, depth: Int)
+    case allPaths(from: QueryExpression, to: QueryExpression)
+    case somePath(from: QueryExpression, to: QueryExpression)
+    case kind(RegularExpression, QueryExpression)
+    case attribute(name: String, RegularExpression, QueryExpression)
+    case filter(RegularExpression, QueryExpression)
+    case owner(WorkspacePath)
+    case tests(QueryExpression)
+  }
+
+  let kind: Kind
+}
+
+/// A function of the query language, and how it is written.
+enum QueryFunction: String, CaseIterable {
+  case deps, rdeps, allpaths, somepath, kind, attr, filter, owner, tests
+
+  var usage: String {
+    switch self {
+    case .deps: "deps(EXPR[, DEPTH])"
+    case .rdeps: "rdeps(UNIVERSE, EXPR[, DEPTH])"
+    case .allpaths: "allpaths(FROM, TO)"
+    case .somepath: "somepath(FROM, TO)"
+    case .kind: "kind(REGEX, EXPR)"
+    case .attr: "attr(NAME, REGEX, EXPR)"
+    case .filter: "filter(REGEX, EXPR)"
+    case .owner: "owner(FILE)"
+    case .tests: "tests(EXPR)"
+    }
+  }
+}
