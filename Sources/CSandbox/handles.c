@@ -115,7 +115,8 @@ static int in_root(int root, const char *path, uint64_t flags) {
 
 static int ensure(int root, const char *path, bool folder, unsigned depth);
 
-/// Goes on where the link `name` in `directory` points, which is nowhere yet: an image's /etc/resolv.conf is often such.
+/// Goes on where the link `name` in `directory` points, which is nowhere yet: an image's /etc/resolv.conf is often
+/// such.
 static int ensure_link(int root, const char *path, size_t parent_length, size_t end, int directory, const char *name,
                        bool folder, unsigned depth) {
   char link[4096], next[4096];

@@ -5,9 +5,9 @@
 
 #include "syscalls.h"
 
-// The second backend: process 1 makes the root file system as ever, and an OCI runtime all the rest. The scaffold, which
-// lies at /tmp, is the runtime's bundle. It runs inside of this sandbox's user namespace, so that what it makes is never
-// more than an unprivileged user's.
+// The second backend: process 1 makes the root file system as ever, and an OCI runtime all the rest. The scaffold,
+// which lies at /tmp, is the runtime's bundle. It runs inside of this sandbox's user namespace, so that what it makes
+// is never more than an unprivileged user's.
 
 int prepare_runtime(const struct request *request) {
   int file = open("config.json", O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0644);

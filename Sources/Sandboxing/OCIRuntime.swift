@@ -60,6 +60,9 @@ struct OCIRuntime: Sendable {
         ("args", array(conditions)),
       ])
     }
+    func compare(_ index: Int, _ value: Int, _ operation: String) -> String {
+      object([("index", "\(index)"), ("value", "\(value)"), ("op", string(operation))])
+    }
     func bits(_ index: Int, _ mask: Int) -> String {
       object([
         ("index", "\(index)"), ("value", "\(mask)"), ("valueTwo", "\(mask)"), ("op", string("SCMP_CMP_MASKED_EQ")),
@@ -73,6 +76,7 @@ struct OCIRuntime: Sendable {
           "name_to_handle_at", "fanotify_init", "keyctl", "add_key", "request_key", "bpf", "perf_event_open",
           "userfaultfd", "kcmp", "kexec_load", "kexec_file_load", "init_module", "finit_module", "delete_module",
           "reboot", "settimeofday", "clock_settime", "clock_adjtime", "adjtimex", "syslog", "vhangup", "pidfd_getfd",
+          "iopl", "ioperm", "modify_ldt",
         ], 1),
       rule(["clone3", "io_uring_setup", "io_uring_enter", "io_uring_register", "openat2"], 38),
     ]
@@ -80,8 +84,17 @@ struct OCIRuntime: Sendable {
     for flag in namespaces { rules.append(rule(["clone", "unshare"], 1, [bits(0, flag)])) }
     for bit in [0o4000, 0o2000] {
       rules.append(rule(["chmod", "fchmod"], 1, [bits(1, bit)]))
-      rules.append(rule(["fchmodat"], 1, [bits(2, bit)]))
+      rules.append(rule(["fchmodat", "fchmodat2", "mknodat"], 1, [bits(2, bit)]))
+      rules.append(rule(["creat", "mknod"], 1, [bits(1, bit)]))
+      // O_CREAT, and the bit of O_TMPFILE that is its own.
+      for creation in [0o100, 0o20_000_000] {
+        rules.append(rule(["open"], 1, [bits(1, creation), bits(2, bit)]))
+        rules.append(rule(["openat"], 1, [bits(2, creation), bits(3, bit)]))
+      }
     }
+    // TIOCSTI and TIOCLINUX.
+    for command in [0x5412, 0x541c] { rules.append(rule(["ioctl"], 1, [compare(1, command, "SCMP_CMP_EQ")])) }
+    rules.append(rule(["personality"], 1, [compare(0, 0, "SCMP_CMP_NE"), compare(0, 0xffff_ffff, "SCMP_CMP_NE")]))
     return object([("defaultAction", string("SCMP_ACT_ALLOW")), ("syscalls", array(rules))])
   }
 

@@ -87,6 +87,26 @@ import Testing
     #expect(try host.text("input/file") == "original")
   }
 
+  /// The others speak of process 1, which the command itself is there, or of what only our own helper gives.
+  static let heldByRunc = attacks.filter {
+    ![
+      "write_kernel_files", "trace_init", "look_into_init", "kill_init", "become_another_user",
+    ].contains($0)
+  }
+
+  @Test(arguments: Self.heldByRunc)
+  func `an attack is held by runc, too`(attack: String) throws {
+    let user = TestHost.User.possible[0]
+    let host = try prepared(user)
+    let outside = Outside()
+    let ran = try HostCommand.run(
+      HostCommand.prefix(for: user) + [host.path("sandbox-probe"), "--runc"]
+        + options(host, outside.environment(host) + ["HOME=/"]) + ["--", "python3", "/attacks.py", attack])
+    #expect(ran.status == 0 && ran.text.contains("held\n"), "\(ran.text)")
+    #expect(try host.text("base/victim") == "original")
+    #expect(try host.text("input/file") == "original")
+  }
+
   @Test(arguments: TestHost.User.possible)
   func `the host's abstract sockets are out of reach on its network, too`(user: TestHost.User) throws {
     let host = try prepared(user)
