@@ -13,7 +13,8 @@ struct Slipway: AsyncParsableCommand {
     version: "0.1.0",
     subcommands: [
       BuildCommand.self, TestCommand.self, RunCommand.self, ExplainCommand.self, ShellCommand.self,
-      OutputsCommand.self, LogsCommand.self,
+      OutputsCommand.self, LogsCommand.self, CacheCommand.self, DoctorCommand.self, CheckCommand.self,
+      InitCommand.self, CompletionsCommand.self,
     ])
 
   /// Parses, runs, and ends the process with Bazel's exit codes.
@@ -88,9 +89,10 @@ struct CommonOptions: ParsableArguments {
   @Option(name: [.customShort("C"), .customLong("directory")], help: "Work as if started in this folder.")
   var directory: String?
 
-  func session() throws -> Session {
+  func folder() throws -> FilePath {
     let current = try Session.currentDirectory()
-    let folder = directory.map { current.pushing(FilePath($0)).lexicallyNormalized() } ?? current
-    return try Session(directory: folder, cache: Session.cacheFolder())
+    return directory.map { current.pushing(FilePath($0)).lexicallyNormalized() } ?? current
   }
+
+  func session() throws -> Session { try Session(directory: folder(), cache: Session.cacheFolder()) }
 }

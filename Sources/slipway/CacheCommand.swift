@@ -1,0 +1,74 @@
+import ArgumentParser
+import Caching
+import Diagnostics
+import Engine
+
+struct CacheCommand: ParsableCommand {
+  static let configuration = CommandConfiguration(
+    commandName: "cache", abstract: "Shows, checks and shrinks the local cache.",
+    subcommands: [Stat.self, Verify.self, Collect.self, Folder.self])
+
+  private static func store() throws -> Store { try Store(root: Session.cacheFolder()) }
+
+  struct Stat: ParsableCommand {
+    static let configuration = CommandConfiguration(
+      commandName: "stat", abstract: "Prints what the cache holds.")
+
+    func run() throws {
+      let statistics = try store().statistics()
+      let classes = [
+        ("blobs", statistics.blobs), ("trees", statistics.trees), ("layers", statistics.layers),
+        ("results", statistics.records), ("failures", statistics.failures),
+      ]
+      for (name, value) in classes { print("\(name)\t\(value.count)\t\(ByteText.short(value.bytes))") }
+      print("total\t\t\(ByteText.short(statistics.bytes))")
+    }
+  }
+
+  struct Verify: ParsableCommand {
+    static let configuration = CommandConfiguration(
+      commandName: "verify", abstract: "Reads every blob and result, and removes what is damaged.")
+
+    func run() throws {
+      let result = try store().verify()
+      for path in result.removed { print("removed\t\(path)") }
+      Slipway.write(
+        "\(result.blobs) blobs and \(result.records) results read, \(result.removed.count) damaged and removed\n")
+      if !result.removed.isEmpty { throw ExitCode(1) }
+    }
+  }
+
+  struct Collect: ParsableCommand {
+    static let configuration = CommandConfiguration(
+      commandName: "gc", abstract: "Removes what was not used for longest.")
+
+    @Option(help: "Keep at most so much: 10GiB.") var maxSize: String?
+    @Option(help: "Keep nothing that was not used for so long: 30d.") var maxAge: String?
+
+    func validate() throws {
+      if maxSize == nil, maxAge == nil { throw ValidationError("say --max-size or --max-age, or both") }
+      if let maxSize, ByteText.bytes(maxSize) == nil { throw ValidationError("`\(maxSize)` is no size such as 10GiB") }
+      if let maxAge, ByteText.seconds(maxAge) == nil { throw ValidationError("`\(maxAge)` is no age such as 30d") }
+    }
+
+    func run() throws {
+      let collection = try store().gc(
+        maxSize: maxSize.flatMap(ByteText.bytes), maxAge: maxAge.flatMap(ByteText.seconds))
+      guard let collection else {
+        throw Diagnostic.error(
+          "cannot collect garbage: a build is using the cache", cause: .environment,
+          hints: ["try again when it has ended"])
+      }
+      Slipway.write(
+        "freed \(ByteText.short(collection.freed)), \(ByteText.short(collection.remaining)) left: "
+          + "\(collection.records) results, \(collection.blobs) blobs, \(collection.layers) layers, "
+          + "\(collection.trees) trees removed\n")
+    }
+  }
+
+  struct Folder: ParsableCommand {
+    static let configuration = CommandConfiguration(commandName: "dir", abstract: "Prints where the cache is.")
+
+    func run() throws { print(try Session.cacheFolder()) }
+  }
+}
