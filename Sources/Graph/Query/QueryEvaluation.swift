@@ -23,9 +23,9 @@ struct QueryScope {
     self.packages = SortedPackages(Array(Set(packages).union(ranges.keys)))
   }
 
-  func targets(of package: WorkspacePath) -> [String] {
-    (ranges[package] ?? 0..<0).map { graph.nodes[$0].label.name }
-  }
+  func range(of package: WorkspacePath) -> Range<Int> { ranges[package] ?? 0..<0 }
+
+  func targets(of package: WorkspacePath) -> [String] { range(of: package).map { graph.nodes[$0].label.name } }
 }
 
 /// One run of a query: an expression is a set of targets, and its errors are collected.
@@ -100,14 +100,33 @@ struct QueryEvaluation {
   private mutating func targets(
     of patterns: [TargetPattern], _ defaultTarget: (WorkspacePath) -> String?
   ) -> TargetSet {
+    var result = TargetSet(count: count)
+    var others: [TargetPattern] = []
+    for pattern in patterns {
+      // Whole packages are ranges of the graph; `//...` need not make a label of every target to find it again.
+      switch pattern.selection {
+      case .below(let folder): insert(scope.packages.below(folder), into: &result, else: pattern, &others)
+      case .all(let package):
+        insert(scope.packages.contains(package) ? [package] : [], into: &result, else: pattern, &others)
+      case .target, .defaultTarget, .path: others.append(pattern)
+      }
+    }
     do throws(DiagnosticList) {
-      let labels = try TargetPatternSet(patterns).resolve(
+      let labels = try TargetPatternSet(others).resolve(
         in: scope.packages, targets: scope.targets, defaultTarget: defaultTarget)
-      return TargetSet(labels.compactMap(graph.index), count: count)
+      for target in labels.compactMap(graph.index) { result.insert(target) }
     } catch {
       diagnostics.diagnostics += error.diagnostics
-      return TargetSet(count: count)
     }
+    return result
+  }
+
+  private func insert(
+    _ packages: [WorkspacePath], into result: inout TargetSet, else pattern: TargetPattern,
+    _ others: inout [TargetPattern]
+  ) {
+    if packages.isEmpty { others.append(pattern) }
+    for target in packages.flatMap(scope.range) { result.insert(target) }
   }
 
   private func kind(_ regex: RegularExpression, _ targets: TargetSet) -> TargetSet {
