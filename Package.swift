@@ -85,6 +85,8 @@ let package = Package(
       name: "sandbox-probe", dependencies: ["Diagnostics", "Sandboxing", system], path: "Tests/sandbox-probe",
       swiftSettings: strict),
     tests("GraphTests", ["Graph", "Diagnostics", "Files"]),
+    // Runs the built executable; the dependency is there so that it is built.
+    tests("EndToEndTests", ["slipway", system], exclude: ["Goldens"]),
   ],
   swiftLanguageModes: [.v6]
 )

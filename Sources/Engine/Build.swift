@@ -99,6 +99,8 @@ package final class Build {
         }
       }
     }
+    // The last failure may have decided others, with nothing left to start.
+    for id in scheduler.takeDecided() { reportDecided(id, scheduler.state(of: id)) }
     if Task.isCancelled { codes.insert(8) }
     let tests = events.counts.tests
     if tests.noTests > 0, tests.passed + tests.flaky + tests.failed + tests.timedOut == 0 { codes.insert(4) }
@@ -168,11 +170,11 @@ package final class Build {
       case .pull:
         throw Diagnostic.error("the rule `pull` cannot be built yet", at: target.declaration.place.span)
       case .action, .fetch, .test, .image, .rootfs:
-        let work = try prepare(target)
-        if target.rule != .rootfs || options.isDryRun, dependsOnUnbuilt(target) {
-          noteDryRun(id, target, "an input would be built first", &scheduler)
-          return
+        // Before its key, which needs the outputs that a dry run does not make.
+        if dependsOnUnbuilt(target) {
+          return noteDryRun(id, target, "an input would be built first", &scheduler)
         }
+        let work = try prepare(target)
         switch lookUp(work, target) {
         case .hit(let record):
           planner.outputs[label] = record.outputs
@@ -209,10 +211,10 @@ package final class Build {
   }
 
   private func dependsOnUnbuilt(_ target: Target) -> Bool {
-    options.isDryRun
-      && plan.graph.dependencies(of: plan.graph.index(of: target.label) ?? 0).contains {
-        wouldRun.contains(plan.graph.nodes[$0].label)
-      }
+    guard options.isDryRun, let index = plan.graph.index(of: target.label) else { return false }
+    return plan.graph.nodes[index].dependencies.contains { edge in
+      ![.needs, .when, .test].contains(edge.role) && wouldRun.contains(edge.target)
+    }
   }
 
   private func noteDryRun(_ id: Int, _ target: Target, _ reason: String, _ scheduler: inout Scheduler) {

@@ -99,7 +99,7 @@ struct CommandExecution {
       if verdict == .passed, !check.passed { (verdict, code) = (.failed, 1) }
     }
     if result.status == .timedOut {
-      try append(Array("slipway: stopped after \(spec.limits.wallClock) s (timeout)\n".utf8), to: log)
+      try append(Array("slipway: stopped after \(Int(spec.limits.wallClock)) s (timeout)\n".utf8), to: log)
     }
     var outputs: [ActionRecord.Output] = []
     if verdict == .passed {

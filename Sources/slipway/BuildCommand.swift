@@ -71,7 +71,8 @@ struct BuildArguments: ParsableArguments {
       session, patterns, options, eventsPath: events, tracePath: trace, quiet: dryRun)
     if dryRun {
       for entry in outcome.wouldExecute { print("\(entry.label)\t\(entry.reason)") }
-      Slipway.write("\(outcome.wouldExecute.count) targets would execute\n")
+      let count = outcome.wouldExecute.count
+      Slipway.write("\(count) \(count == 1 ? "target" : "targets") would execute\n")
     }
     throw ExitCode(outcome.exitCode)
   }
