@@ -125,7 +125,9 @@ struct Listing {
     return files
   }
 
-  private static let command = ["--literal-pathspecs", "ls-files", "-t", "-s", "-z", "--cached", "--others", "--exclude-standard"]
+  private static let command = [
+    "--literal-pathspecs", "ls-files", "-t", "-s", "-z", "--cached", "--others", "--exclude-standard",
+  ]
 
   /// `? PATH` for an untracked file, `TAG MODE ID STAGE<tab>PATH` for a tracked one.
   private func parse(_ output: [UInt8]) throws -> [ListedFile] {
@@ -267,7 +269,9 @@ struct Listing {
     var folder = ListedFolder(path: path, stat: contents.stat, listedAt: time)
     if git != nil, contents.hasIgnoreFile {
       folder.flags |= IndexFolder.hasIgnoreFile
-      if let status = reader.status(FolderReader.join(path, Array(".gitignore".utf8))) { folder.ignoreFile = FileStat(status) }
+      if let status = reader.status(FolderReader.join(path, Array(".gitignore".utf8))) {
+        folder.ignoreFile = FileStat(status)
+      }
     }
     return folder
   }

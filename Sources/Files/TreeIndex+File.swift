@@ -124,7 +124,9 @@ extension TreeIndex {
     folders.withUnsafeBytes { bytes.append(contentsOf: $0) }
     entries.withUnsafeBytes { bytes.append(contentsOf: $0) }
     bytes.append(contentsOf: UnsafeBufferPointer(start: arena.base, count: arena.count))
-    header.checksum = bytes.withUnsafeBytes { Fingerprint(of: UnsafeRawBufferPointer(rebasing: $0[Self.checksumEnd...])) }
+    header.checksum = bytes.withUnsafeBytes {
+      Fingerprint(of: UnsafeRawBufferPointer(rebasing: $0[Self.checksumEnd...]))
+    }
     bytes.withUnsafeMutableBytes { buffer in
       withUnsafeBytes(of: header) { buffer.copyMemory(from: UnsafeRawBufferPointer(rebasing: $0[..<Self.checksumEnd])) }
     }

@@ -47,7 +47,8 @@ package struct WorkspacePath: Hashable, Comparable, Sendable, CustomStringConver
   /// Whether this path is `other` or lies under it.
   package func isInside(_ other: WorkspacePath) -> Bool {
     if other.isRoot { return true }
-    return string == other.string || (string.utf8.count > other.string.utf8.count && string.hasPrefix(other.string + "/"))
+    return string == other.string
+      || (string.utf8.count > other.string.utf8.count && string.hasPrefix(other.string + "/"))
   }
 
   /// The path below `ancestor`; the ancestor itself gives the empty text.

@@ -56,10 +56,11 @@ import Testing
     #expect(throws: Glob.Malformed(reason: reason)) { try Glob(text) }
   }
 
-  @Test(arguments: [
-    ("a/b/c", "a/b", "a/b/c"), ("a", "", "a"), ("a/b/*.py", "a/b", nil), ("**", "", nil), ("a/**", "a", nil),
-    ("a*/b", "", nil), ("a/b\\*", "a", "a/b*"), ("a\\*/?", "a*", nil),
-  ] as [(String, String, String?)])
+  @Test(
+    arguments: [
+      ("a/b/c", "a/b", "a/b/c"), ("a", "", "a"), ("a/b/*.py", "a/b", nil), ("**", "", nil), ("a/**", "a", nil),
+      ("a*/b", "", nil), ("a/b\\*", "a", "a/b*"), ("a\\*/?", "a*", nil),
+    ] as [(String, String, String?)])
   func `a glob knows the folders before its first wildcard`(text: String, prefix: String, literal: String?) throws {
     let glob = try Glob(text)
     #expect(glob.literalPrefix == prefix)

@@ -65,7 +65,9 @@ import Testing
   }
 
   static let edits = [
-    Edit(testDescription: "same size, mtime put back", script: "touch -r main.py ../t; printf 'print(2)' >main.py; touch -r ../t main.py; rm ../t"),
+    Edit(
+      testDescription: "same size, mtime put back",
+      script: "touch -r main.py ../t; printf 'print(2)' >main.py; touch -r ../t main.py; rm ../t"),
     Edit(testDescription: "rename", script: "mv main.py other.py"),
     Edit(testDescription: "rename over", script: "mv src/x.py main.py"),
     Edit(testDescription: "chmod", script: "chmod +x main.py"),
@@ -84,14 +86,26 @@ import Testing
     Edit(testDescription: "new package", script: "mkdir ../z; echo 1 >../z/metadata.yaml"),
     Edit(testDescription: "literal names", script: "mkdir '*' ':x'; echo 1 >'*/[a]'; echo 2 >':x/é'"),
     Edit(testDescription: "a pipe is no source", script: "mkfifo pipe", changes: false),
-    Edit(testDescription: "gitignore appears", script: "echo '*.py' >.gitignore; git rm -q --cached main.py", gitOnly: true),
-    Edit(testDescription: "gitignore of the root", script: "echo 'src/' >../../.gitignore; git rm -rq --cached src", gitOnly: true),
-    Edit(testDescription: "info/exclude", script: "echo junk >>../../.git/info/exclude; echo 1 >junk", gitOnly: true, changes: false),
-    Edit(testDescription: "ignored, then added by force", script: "echo junk >../../.git/info/exclude; echo 1 >junk; git add -f junk", gitOnly: true),
+    Edit(
+      testDescription: "gitignore appears", script: "echo '*.py' >.gitignore; git rm -q --cached main.py", gitOnly: true
+    ),
+    Edit(
+      testDescription: "gitignore of the root", script: "echo 'src/' >../../.gitignore; git rm -rq --cached src",
+      gitOnly: true),
+    Edit(
+      testDescription: "info/exclude", script: "echo junk >>../../.git/info/exclude; echo 1 >junk", gitOnly: true,
+      changes: false),
+    Edit(
+      testDescription: "ignored, then added by force",
+      script: "echo junk >../../.git/info/exclude; echo 1 >junk; git add -f junk", gitOnly: true),
     Edit(testDescription: "commit", script: "echo 1 >n; git add -A; git commit -qm n", gitOnly: true),
     Edit(testDescription: "reset", script: "echo 1 >n; git add -A; git reset -q --hard", gitOnly: true, changes: false),
-    Edit(testDescription: "removed from the index only", script: "git rm -q --cached main.py", gitOnly: true, changes: false),
-    Edit(testDescription: "another repository inside", script: "git init -q inner; echo 1 >inner/f", gitOnly: true, changes: false),
+    Edit(
+      testDescription: "removed from the index only", script: "git rm -q --cached main.py", gitOnly: true,
+      changes: false),
+    Edit(
+      testDescription: "another repository inside", script: "git init -q inner; echo 1 >inner/f", gitOnly: true,
+      changes: false),
   ]
 
   @Test(arguments: edits, [true, false])
