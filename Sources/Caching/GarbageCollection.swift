@@ -247,7 +247,9 @@ private struct Collector {
   }
 
   /// Removes what no record needs, least recently used first, until the size is reached.
-  private mutating func sweep(usedBefore time: Int64, downTo goal: Int = 0, _ plan: inout RemovalPlan, _ size: inout Int) {
+  private mutating func sweep(
+    usedBefore time: Int64, downTo goal: Int = 0, _ plan: inout RemovalPlan, _ size: inout Int
+  ) {
     enum Kind: Int { case tree, layer, blob }
     var found: [(used: Int64, kind: Kind, digest: Digest)] = []
     for (digest, item) in trees where item.users == 0 && !item.gone { found.append((item.used, .tree, digest)) }

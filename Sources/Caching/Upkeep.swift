@@ -28,7 +28,8 @@ extension Store {
   }
 
   /// Calls for everything in one of the store's sharded folders, in byte order.
-  func eachEntry(of folder: String, _ body: (_ name: String, _ path: String, _ status: Disk.Status) throws -> Void) throws
+  func eachEntry(of folder: String, _ body: (_ name: String, _ path: String, _ status: Disk.Status) throws -> Void)
+    throws
   {
     for shard in try Disk.names(inFolder: base + "/" + folder) {
       let place = base + "/" + folder + "/" + shard
@@ -181,7 +182,9 @@ extension Store {
     guard case .directory(let directory) = artifact else { return false }
     var found = false
     try? walk(directory) { _, node in
-      if case .file(let file) = node, bad.contains(blobPath(file.digest, executable: file.isExecutable)) { found = true }
+      if case .file(let file) = node, bad.contains(blobPath(file.digest, executable: file.isExecutable)) {
+        found = true
+      }
     }
     return found
   }

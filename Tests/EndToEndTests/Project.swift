@@ -47,7 +47,8 @@ final class Project {
 
   private static let applets = [
     "sh", "cat", "ls", "echo", "sleep", "dd", "env", "id", "mkdir", "mkfifo", "ln", "touch", "head", "wc", "tr", "test",
-    "stat", "rm", "mv", "seq", "grep", "find", "readlink", "chmod", "setsid", "pwd", "ip", "cp", "sort", "usleep", "wget",
+    "stat", "rm", "mv", "seq", "grep", "find", "readlink", "chmod", "setsid", "pwd", "ip", "cp", "sort", "usleep",
+    "wget",
     "yes", "sha256sum", "sed", "printf", "true", "false",
   ]
 
