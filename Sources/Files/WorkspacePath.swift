@@ -1,3 +1,5 @@
+import Glibc
+
 /// A path inside the workspace: relative, `/`-separated, no empty, `.` or `..` component; the root is the empty path.
 package struct WorkspacePath: Hashable, Comparable, Sendable, CustomStringConvertible {
   package let string: String
@@ -56,7 +58,30 @@ package struct WorkspacePath: Hashable, Comparable, Sendable, CustomStringConver
     ancestor.isRoot ? string : String(string.utf8.dropFirst(ancestor.string.utf8.count + 1)) ?? ""
   }
 
-  package static func < (a: WorkspacePath, b: WorkspacePath) -> Bool {
-    a.string.utf8.lexicographicallyPrecedes(b.string.utf8)
+  // By bytes, as git and the file system compare names: `String` takes two spellings of one letter for equal.
+
+  package static func == (a: WorkspacePath, b: WorkspacePath) -> Bool {
+    a.string.utf8.count == b.string.utf8.count && compare(a, b) == 0
+  }
+
+  package static func < (a: WorkspacePath, b: WorkspacePath) -> Bool { compare(a, b) < 0 }
+
+  package func hash(into hasher: inout Hasher) {
+    var string = string
+    string.withUTF8 { hasher.combine(bytes: UnsafeRawBufferPointer($0)) }
+  }
+
+  private static func compare(_ a: WorkspacePath, _ b: WorkspacePath) -> Int {
+    var (a, b) = (a.string, b.string)
+    return a.withUTF8 { a in
+      b.withUTF8 { b in
+        let common = min(a.count, b.count)
+        if common > 0, let left = a.baseAddress, let right = b.baseAddress {
+          let order = memcmp(left, right, common)
+          if order != 0 { return Int(order) }
+        }
+        return a.count - b.count
+      }
+    }
   }
 }
