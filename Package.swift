@@ -75,7 +75,7 @@ let package = Package(
     tests("EngineTests", ["Engine", "Digests", "Diagnostics", "Files", "Graph", system]),
     tests("DiagnosticsTests", ["Diagnostics"]),
     tests("DigestsTests", ["Digests"]),
-    tests("OCITests", ["OCI", "Caching", "Diagnostics", "Digests", system]),
+    tests("OCITests", ["OCI", "CArchive", "Caching", "Diagnostics", "Digests", system]),
     tests("ManifestsTests", ["Manifests", "Diagnostics", "Files", "Kinds"], exclude: ["Corpus", "judge.py"]),
     tests("FilesTests", ["Files", "Diagnostics", "Digests", system]),
     tests("SchedulingTests", ["Scheduling"]),
