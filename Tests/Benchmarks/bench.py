@@ -1,6 +1,7 @@
 """Measures slipway against its peers and prints a Markdown table; exits 1 where a figure is missed or cannot be had.
 
-Every ratio is of medians from one run, its two sides interleaved. Raw samples go to samples.json in the work folder.
+Every ratio is of medians from one run, its two sides interleaved. CPU times stand beside them: on a busy machine
+they say more than wall times. Bazel's are its client's alone. Raw samples go to samples.json in the work folder.
 """
 
 import argparse
@@ -35,7 +36,7 @@ class Row:
 
   def cells(self):
     def times(series):
-      return f"{series.median():.1f} ({series.least():.1f})" if series else ""
+      return f"{series.median():.1f} ({series.least():.1f}; {series.median('cpu'):.1f})" if series else ""
     verdict = "; ".join("pass" if passed else "**MISS**" for _, _, passed in self.limits)
     return [self.what, times(self.ours), f"{self.peer.name}: {times(self.peer)}" if self.peer else "",
             "; ".join(f for f, _, _ in self.limits), "; ".join(b for _, b, _ in self.limits),
@@ -209,6 +210,7 @@ class Bench:
     shutil.rmtree(root, ignore_errors=True)
     workspace.write(f"{root}/slipway.yaml", "slipway: 1\nname: trivial\n")
     workspace.write_base(root)
+    workspace.commit(root)
 
     def each(sample, n):
       return Sample(sample.wall / n, sample.cpu / n, sample.peak)
@@ -243,6 +245,7 @@ class Bench:
     for program in ("mmdebstrap", "buildah", "skopeo"):
       self.require(program, row)
     root, store = f"{self.work}/image", f"{self.work}/buildah"
+    shutil.rmtree(root, ignore_errors=True)
     workspace.write(f"{root}/slipway.yaml", "slipway: 1\nname: image\n")
     workspace.write(f"{root}/debian/targets.yaml", """\
 targets:
@@ -259,6 +262,7 @@ targets:
     workspace.write(f"{root}/app/Dockerfile", "FROM localhost/base\nCOPY code /airbyte/\n")
     for name in ("main.py", "source.py", "spec.json"):
       workspace.write(f"{root}/app/code/{name}", f"# {name}\n" * 200)
+    workspace.commit(root)
     say("building the Debian base")
     self.slipway(root, "build", "//debian:image")
     shutil.rmtree(f"{root}/.slipway/out", ignore_errors=True)
@@ -334,7 +338,7 @@ targets:
         row.note = row.note or str(error).splitlines()[0][:120]
 
   def table(self):
-    head = ["what", "slipway, ms: median (min)", "against, ms: median (min)", "figure", "limit", "verdict"]
+    head = ["what", "slipway, ms: median (min; CPU)", "against, ms: median (min; CPU)", "figure", "limit", "verdict"]
     lines = [head, ["---"] * len(head)] + [row.cells() for row in self.rows]
     return "\n".join("| " + " | ".join(line) + " |" for line in lines)
 
@@ -371,10 +375,14 @@ def main():
   if not os.access(options.binary, os.X_OK):
     parser.error(f"{options.binary} is missing: run `make build` first")
   bench = Bench(options)
+  loads = [os.getloadavg()[0]]
   for name in options.rows or ROWS:
     bench.measure(name)
+    loads.append(os.getloadavg()[0])
   bench.save()
-  print(bench.table(), flush=True)
+  print(bench.table())
+  print(f"\n{os.cpu_count()} processors, load {min(loads):.1f} to {max(loads):.1f}; the benchmark alone makes about 2.",
+        flush=True)
   return 1 if any(row.failed for row in bench.rows) else 0
 
 

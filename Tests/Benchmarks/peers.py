@@ -40,7 +40,8 @@ def bazel_workspace(source, root, tree):
   shutil.rmtree(root, ignore_errors=True)
   shutil.copytree(source, root, symlinks=True, ignore=shutil.ignore_patterns(".git", ".slipway"))
   write(f"{root}/WORKSPACE", "")
-  write(f"{root}/base/BUILD", 'filegroup(name = "root", srcs = glob(["bin/**"]), visibility = ["//visibility:public"])\n')
+  write(f"{root}/base/BUILD",
+        'filegroup(name = "root", srcs = glob(["bin/**"]), visibility = ["//visibility:public"])\n')
   for folder, files in tree.items():
     main = next(f for f in files if f.endswith(("manifest.yaml", "main.py", "build.gradle")))
     write(f"{root}/{folder}/BUILD", BAZEL_CONNECTOR.format(main=main.removeprefix(folder + "/")))
@@ -49,15 +50,18 @@ def bazel_workspace(source, root, tree):
 def bazel_trivial(root, count, salt):
   """A workspace of `count` genrules that write one line; `salt` makes each one new."""
   write(f"{root}/WORKSPACE", "")
-  rules = [f'genrule(name = "a{n}", outs = ["a{n}.txt"], cmd = "echo {salt} > $@")' for n in range(count)]
+  rules = [f'genrule(name = "a{n}", outs = ["a{n}.txt"], cmd = "echo {salt} {n} > $@")' for n in range(count)]
   write(f"{root}/BUILD", "\n".join(rules) + "\n")
 
 
 def slipway_trivial(root, count, salt):
-  """The same for slipway: `count` actions in the busybox image, each in its own network namespace."""
+  """The same for slipway: `count` actions in the busybox image, each in its own network namespace.
+
+  Their commands differ, since equal actions of one package share a key and execute once.
+  """
   lines = ["targets:"]
   for n in range(count):
-    lines.append(f"  a{n}: {{rule: action, image: //base:image, run: [sh, -c, echo {salt} > out.txt], "
+    lines.append(f"  a{n}: {{rule: action, image: //base:image, run: [sh, -c, echo {salt} {n} > out.txt], "
                  f"outputs: {{out: out.txt}}}}")
   write(f"{root}/many/targets.yaml", "\n".join(lines) + "\n")
 
