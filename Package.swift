@@ -88,6 +88,7 @@ let package = Package(
     tests("GraphTests", ["Graph", "Diagnostics", "Files"]),
     // Runs the built executable; the dependency is there so that it is built.
     tests("EndToEndTests", ["slipway", system], exclude: ["Goldens"]),
+    tests("CachingTests", ["Caching", "Diagnostics", "Digests", "Files", system]),
   ],
   swiftLanguageModes: [.v6]
 )

@@ -95,8 +95,8 @@ extension Store {
     let known = complete.withLock { $0.generation == generation && $0.roots.contains(directory.root) }
     if known { return nil }
     guard contains(directory.root, size: directory.size) else { return directory.root }
+    var absent: Digest?
     do {
-      var absent: Digest?
       try walk(directory) { _, node in
         guard absent == nil else { return }
         switch node {
@@ -105,8 +105,11 @@ extension Store {
         case .symlink: break
         }
       }
-      if let absent { return absent }
-    } catch { return directory.root }
+    } catch {
+      // The walk goes into a folder just after it was found to be missing.
+      return absent ?? directory.root
+    }
+    if let absent { return absent }
     complete.withLock { state in
       if state.generation != generation { state = (generation, []) }
       state.roots.insert(directory.root)
