@@ -72,7 +72,7 @@ let package = Package(
 
     tests("TidyTests", []),
     tests("PlanningTests", ["Planning", "Manifests", "Graph", "Files", "Caching", "Digests", "Diagnostics"]),
-    tests("EngineTests", ["Engine", "Digests", "Diagnostics", "Files", "Graph", system]),
+    tests("EngineTests", ["Engine", "Caching", "Digests", "Diagnostics", "Files", "Graph", system]),
     tests("DiagnosticsTests", ["Diagnostics"]),
     tests("DigestsTests", ["Digests"]),
     tests("OCITests", ["OCI", "CArchive", "Caching", "Diagnostics", "Digests", system]),

@@ -7,7 +7,7 @@ package enum ByteText {
   /// `1.2 GiB`; one decimal above a KiB.
   package static func short(_ bytes: Int) -> String {
     for unit in units where bytes >= unit.bytes {
-      let tenths = bytes / (unit.bytes / 10)
+      let tenths = bytes / unit.bytes * 10 + bytes % unit.bytes * 10 / unit.bytes
       return "\(tenths / 10).\(tenths % 10) \(unit.name)"
     }
     return "\(bytes) B"

@@ -12,6 +12,9 @@ package struct FileCheck {
   ///
   /// Throws a `DiagnosticList` with every mistake in it.
   package init(path: String) throws {
+    if try Disk.status(path)?.kind == .folder {
+      throw Diagnostic.error("`\(path)` is a folder; a file is needed there")
+    }
     guard let bytes = try Disk.contents(of: path, limit: 4 << 20) else {
       throw Diagnostic.error("cannot read `\(path)`: it is not there")
     }

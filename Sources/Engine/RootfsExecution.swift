@@ -16,7 +16,7 @@ import SystemPackage
 struct RootfsExecution: Sendable {
   let store: Store
   let target: Target
-  let lock: String?
+  let lock: RootfsLock?
   let key: ActionKey
 
   private static let tool = "/usr/bin/mmdebstrap"
@@ -37,7 +37,15 @@ struct RootfsExecution: Sendable {
     return version
   }
 
-  static func lockText(of target: Target, in workspace: Workspace) throws -> String? {
+  /// The parsed lock and the text that it was parsed from, which is in the key.
+  static func lock(of target: Target, in workspace: Workspace) throws -> (lock: RootfsLock, text: String)? {
+    guard let text = try lockText(of: target, in: workspace), let lock = target.declaration.rootfs?.lock else {
+      return nil
+    }
+    return (try RootfsLock(parsing: text, file: target.label.package.appending(lock.value).string), text)
+  }
+
+  private static func lockText(of target: Target, in workspace: Workspace) throws -> String? {
     guard let lock = target.declaration.rootfs?.lock else { return nil }
     let path = target.label.package.appending(lock.value)
     do {
@@ -52,7 +60,7 @@ struct RootfsExecution: Sendable {
   private static let cleaning = """
     set -e; cd "$1"
     for f in etc/resolv.conf etc/hostname etc/apt/sources.list etc/machine-id; do rm -f "$f"; : > "$f"; chmod 0644 "$f"; done
-    rm -rf etc/apt/sources.list.d/* etc/apt/apt.conf.d/99mmdebstrap \
+    rm -rf etc/apt/preferences.d/slipway etc/apt/sources.list.d/* etc/apt/apt.conf.d/99mmdebstrap \
       var/cache/debconf/*-old var/cache/ldconfig var/lib/dpkg/*-old var/log/* var/lib/dbus/machine-id root/.cache \
       etc/*-
     """
@@ -65,7 +73,9 @@ struct RootfsExecution: Sendable {
     let tar = folder.appending("root.tar").string
     let log = folder.appending("log").string
     let status = try await HostTool.run(
-      arguments(writing: tar), environment: environment(folder), log: log, timeout: Self.timeout)
+      arguments(writing: tar), environment: Self.environment, log: log, timeout: Self.timeout)
+    let report = RootfsReport(parsing: try Disk.contents(of: log, limit: 64 << 20) ?? [])
+    try report.check(against: lock, succeeded: status == 0, label: target.label)
     let logFile = try Disk.open(log, O_RDONLY)
     defer { try? logFile.close() }
     var record = ActionRecord(
@@ -92,7 +102,7 @@ struct RootfsExecution: Sendable {
     return record
   }
 
-  private func environment(_ folder: FilePath) -> [String] {
+  private static var environment: [String] {
     // TMPDIR must be reachable by the ids that mmdebstrap maps; the store of a user in a private home is not.
     var variables = [
       "PATH=/usr/sbin:/usr/bin:/sbin:/bin", "LC_ALL=C.UTF-8", "TZ=UTC", "SOURCE_DATE_EPOCH=315532800", "TMPDIR=/tmp",
@@ -101,27 +111,51 @@ struct RootfsExecution: Sendable {
     return variables
   }
 
-  private func arguments(writing tar: String) throws -> [String] {
+  /// The packages that the target has when they are taken from the mirror as it is now.
+  func resolve() async throws -> RootfsLock {
+    let folder = try store.makeTemporaryFolder()
+    defer { try? Disk.removeTree(folder.string) }
+    let log = folder.appending("log").string
+    let status = try await HostTool.run(
+      arguments(writing: nil), environment: Self.environment, log: log, timeout: Self.timeout)
+    let bytes = try Disk.contents(of: log, limit: 64 << 20) ?? []
+    let report = RootfsReport(parsing: bytes)
+    try report.check(against: nil, succeeded: status == 0, label: target.label)
+    guard status == 0 else {
+      throw Diagnostic.error(
+        "cannot resolve the packages of \(target.label): mmdebstrap ended with \(status)", cause: .build,
+        notes: report.lastErrors.map { Diagnostic.Note($0) })
+    }
+    return try report.lock(label: target.label)
+  }
+
+  /// `nil` throws the root file system away.
+  func arguments(writing tar: String?) throws -> [String] {
     guard let root = target.declaration.rootfs else {
       throw Diagnostic.error("\(target.label) says nothing of its root file system", cause: .internal)
     }
     var packages = root.packages.map(\.value)
-    if let lock { packages = try RootfsLock(parsing: lock).packages.map { "\($0.name)=\($0.version)" } }
+    if let lock { packages = lock.packages.map { "\($0.name)=\($0.version)" } }
     let architecture = Workspace.platform.hasSuffix("arm64") ? "arm64" : "amd64"
     var arguments = [
       Self.tool, "--quiet", getuid() == 0 ? "--mode=root" : "--mode=unshare",
-      "--variant=\(root.variant?.value ?? "minbase")", "--format=tar", "--architectures=\(architecture)",
+      "--variant=\(root.variant?.value ?? "minbase")", "--format=\(tar == nil ? "null" : "tar")",
+      "--architectures=\(architecture)",
     ]
     if !packages.isEmpty { arguments.append("--include=" + packages.joined(separator: ",")) }
     if !root.components.isEmpty {
       arguments.append("--components=" + root.components.map(\.value).joined(separator: ","))
     }
     for path in root.exclude { arguments.append("--dpkgopt=path-exclude=\(path.value)") }
+    for hook in lock?.preferenceHooks ?? [] { arguments.append("--setup-hook=\(hook)") }
+    // Before the target's own commands, which may remove dpkg, and after them, since they may install.
+    arguments.append("--customize-hook=\(RootfsReport.listing)")
     for command in root.customize {
       arguments.append("--customize-hook=chroot \"$1\" /bin/sh -e -c \(Self.quoted(command.value))")
     }
+    if !root.customize.isEmpty { arguments.append("--customize-hook=\(RootfsReport.listing)") }
     arguments.append("--customize-hook=\(Self.cleaning)")
-    arguments += [root.suite.value, tar]
+    arguments += [root.suite.value, tar ?? "/dev/null"]
     if let mirror = root.mirror { arguments.append(mirror.value) }
     return arguments
   }
@@ -131,35 +165,5 @@ struct RootfsExecution: Sendable {
     var result = "'"
     for character in text { result += character == "'" ? "'\\''" : String(character) }
     return result + "'"
-  }
-}
-
-/// The lock of a root file system: `name version sha256` a line, sorted; `#` starts a comment.
-package struct RootfsLock: Sendable {
-  package struct Package: Hashable, Sendable {
-    package var name: String
-    package var version: String
-    package var digest: Digest
-  }
-
-  package var packages: [Package]
-
-  package init(packages: [Package]) { self.packages = packages.sorted { $0.name < $1.name } }
-
-  package init(parsing text: String) throws {
-    packages = []
-    for (index, line) in text.split(separator: "\n", omittingEmptySubsequences: false).enumerated() {
-      guard !line.isEmpty, !line.hasPrefix("#") else { continue }
-      let parts = line.split(separator: " ")
-      guard parts.count == 3, let digest = Digest(hex: parts[2]) else {
-        throw Diagnostic.error("line \(index + 1) of the lock is not `name version sha256`")
-      }
-      packages.append(Package(name: String(parts[0]), version: String(parts[1]), digest: digest))
-    }
-  }
-
-  package var text: String {
-    "# Written by slipway lock: package, version, SHA-256 of its .deb.\n"
-      + packages.map { "\($0.name) \($0.version) \($0.digest)\n" }.joined()
   }
 }

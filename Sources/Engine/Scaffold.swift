@@ -17,6 +17,11 @@ package enum Scaffold {
       throw Diagnostic.error(
         "`\(name)` is no connector name", hints: ["lower-case letters, digits and single dashes: source-mine"])
     }
+    guard parts.count > 1, parts[0] == "source" else {
+      let rest = parts[0] == "destination" ? parts.dropFirst().joined(separator: "-") : name
+      throw Diagnostic.error(
+        "`\(name)` does not say that it is a source, and the template is one", hints: ["slipway init source-\(rest)"])
+    }
     let snake = parts.joined(separator: "_")
     let identifier = randomIdentifier()
     var files: [(path: String, bytes: [UInt8])] = []
@@ -36,7 +41,7 @@ package enum Scaffold {
     let settings = """
       slipway: 1
       name: \(name.filter { $0.isASCII && ($0.isLetter || $0.isNumber || $0 == "-" || $0 == "_") })
-      # Airbyte's base image, built from Debian packages in this workspace.
+      # Airbyte's base image, built from Debian packages in this workspace; a target may stand in for any other image.
       images:
         docker.io/airbyte/python-connector-base: //connectors/bases/python:image
       ignore: ["**/secrets/**"]
@@ -44,6 +49,7 @@ package enum Scaffold {
       """
     let base = """
       # Debian's Python, what installs packages offline, and the layout of Airbyte's own base.
+      # To pin its packages add `lock: rootfs.lock` to :rootfs, then: slipway lock //connectors/bases/python:rootfs
       targets:
         rootfs:
           rule: rootfs
@@ -64,11 +70,16 @@ package enum Scaffold {
             - rm -f /usr/lib/python3*/EXTERNALLY-MANAGED
             - useradd --create-home --uid 1000 --shell /usr/sbin/nologin airbyte
             - mkdir -p /airbyte/integration_code && chown airbyte:airbyte /airbyte /airbyte/integration_code
+            # Byte code without times, since layers have times of their own.
             - find /usr/lib -name __pycache__ -prune -exec rm -rf {} +
+            - python3 -m compileall -q --invalidation-mode unchecked-hash /usr/lib/python3 /usr/lib/python3.11
         image:
           rule: image
           layers: [{from: ":rootfs", to: /}]
-          config: {workdir: /airbyte/integration_code, user: airbyte}
+          config:
+            env: {PATH: "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", PYTHONUNBUFFERED: "1"}
+            workdir: /airbyte/integration_code
+            user: airbyte
       default: image
 
       """
@@ -79,7 +90,7 @@ package enum Scaffold {
 
   private static func write(_ files: [(path: String, bytes: [UInt8])], below root: FilePath) throws -> [String] {
     for file in files where access(root.appending(file.path).string, F_OK) == 0 {
-      throw Diagnostic.error("`\(file.path)` is there already; nothing was written")
+      throw Diagnostic.error("`\(file.path)` is there already; nothing was written", hints: ["choose another name"])
     }
     for file in files {
       let path = root.appending(file.path)

@@ -81,9 +81,9 @@ extension Build {
             layers: layers, key: key)), key)
     case .rootfs:
       let tool = try RootfsExecution.version()
-      let lock = try RootfsExecution.lockText(of: target, in: workspace)
-      let key = planner.rootfsKey(of: target, tool: tool, lock: lock)
-      return work(.rootfs(RootfsExecution(store: store, target: target, lock: lock, key: key)), key)
+      let lock = try RootfsExecution.lock(of: target, in: workspace)
+      let key = planner.rootfsKey(of: target, tool: tool, lock: lock?.text)
+      return work(.rootfs(RootfsExecution(store: store, target: target, lock: lock?.lock, key: key)), key)
     default:
       var action = try planner.action(of: target)
       let isChanged = target.rule == .test && !options.testArguments.isEmpty && outcome.wanted.contains(target.label)

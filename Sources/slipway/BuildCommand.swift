@@ -105,7 +105,10 @@ struct BuildArguments: ParsableArguments {
     let stream = EventStream(sinks: sinks, elapsed: elapsed)
     let ticker = Task { await console.run(elapsed: elapsed) }
     defer { ticker.cancel() }
-    return try await session.build(patterns, options: options, events: stream)
+    let outcome = try await session.build(patterns, options: options, events: stream)
+    // Only what executed makes the store larger.
+    if stream.counts.executed > 0, let warning = session.collectGarbageIfNeeded() { Slipway.write(warning.rendered) }
+    return outcome
   }
 }
 

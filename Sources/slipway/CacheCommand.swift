@@ -14,12 +14,18 @@ struct CacheCommand: ParsableCommand {
     static let configuration = CommandConfiguration(
       commandName: "stat", abstract: "Prints what the cache holds.")
 
+    @Flag(help: "Print JSON, with bytes.") var json = false
+
     func run() throws {
       let statistics = try store().statistics()
       let classes = [
         ("blobs", statistics.blobs), ("trees", statistics.trees), ("layers", statistics.layers),
         ("results", statistics.records), ("failures", statistics.failures),
       ]
+      if json {
+        let fields = classes.map { "\"\($0.0)\":{\"count\":\($0.1.count),\"bytes\":\($0.1.bytes)}" }
+        return print("{\(fields.joined(separator: ",")),\"bytes\":\(statistics.bytes)}")
+      }
       for (name, value) in classes { print("\(name)\t\(value.count)\t\(ByteText.short(value.bytes))") }
       print("total\t\t\(ByteText.short(statistics.bytes))")
     }
@@ -44,6 +50,7 @@ struct CacheCommand: ParsableCommand {
 
     @Option(help: "Keep at most so much: 10GiB.") var maxSize: String?
     @Option(help: "Keep nothing that was not used for so long: 30d.") var maxAge: String?
+    @Flag(help: "Print JSON, with bytes.") var json = false
 
     func validate() throws {
       if maxSize == nil, maxAge == nil { throw ValidationError("say --max-size or --max-age, or both") }
@@ -58,6 +65,11 @@ struct CacheCommand: ParsableCommand {
         throw Diagnostic.error(
           "cannot collect garbage: a build is using the cache", cause: .environment,
           hints: ["try again when it has ended"])
+      }
+      if json {
+        return print(
+          "{\"results\":\(collection.records),\"blobs\":\(collection.blobs),\"trees\":\(collection.trees),"
+            + "\"layers\":\(collection.layers),\"freed\":\(collection.freed),\"bytes\":\(collection.remaining)}")
       }
       Slipway.write(
         "freed \(ByteText.short(collection.freed)), \(ByteText.short(collection.remaining)) left: "

@@ -14,7 +14,7 @@ struct Slipway: AsyncParsableCommand {
     subcommands: [
       BuildCommand.self, TestCommand.self, RunCommand.self, ExplainCommand.self, ShellCommand.self,
       OutputsCommand.self, LogsCommand.self, CacheCommand.self, DoctorCommand.self, CheckCommand.self,
-      InitCommand.self, CompletionsCommand.self,
+      InitCommand.self, QueryCommand.self, LockCommand.self, CompletionsCommand.self,
     ])
 
   /// Parses, runs, and ends the process with Bazel's exit codes.

@@ -1,0 +1,47 @@
+import Caching
+import Diagnostics
+import Glibc
+import Planning
+import SystemPackage
+
+extension Session {
+  /// Resolves the packages of a `rootfs` target and writes its lock; gives the lock's path in the workspace and how many
+  /// packages it has.
+  package func lock(_ text: String) async throws -> (path: String, count: Int) {
+    let lease = try await store.lease()
+    defer { withExtendedLifetime(lease) {} }
+    let (plan, target) = try target(text)
+    guard target.rule == .rootfs else {
+      throw Diagnostic.error(
+        "\(target.label) is a `\(target.rule.rawValue)`; only a `rootfs` has a lock that slipway writes",
+        hints: plan.targets.values.filter { $0.rule == .rootfs && $0.label.package == target.label.package }
+          .map(\.label).sorted().prefix(1).map { "slipway lock \($0)" })
+    }
+    guard let lock = target.declaration.rootfs?.lock else {
+      throw Diagnostic.error(
+        "\(target.label) names no lock to write",
+        hints: ["add `lock: \(target.label.name).lock` to it in \(target.label.package)/targets.yaml"])
+    }
+    _ = try RootfsExecution.version()
+    // Locking is no action and has no result to be found again; the key is never looked up.
+    let key = ActionKey { $0.field(.rule, "lock", target.label.description) }
+    let resolved = try await RootfsExecution(store: store, target: target, lock: nil, key: key).resolve()
+    let path = target.label.package.appending(lock.value).string
+    try Self.replace(workspace.root.appending(path), with: Array(resolved.text.utf8))
+    return (path, resolved.packages.count)
+  }
+
+  /// Writes a file of the workspace whole: beside it first, then under its name.
+  private static func replace(_ path: FilePath, with bytes: [UInt8]) throws {
+    let temporary = path.string + ".slipway-\(getpid())"
+    let file = try Disk.open(temporary, O_WRONLY | O_CREAT | O_TRUNC)
+    defer { try? file.close() }
+    do {
+      try bytes.withUnsafeBytes { try Disk.write(file, $0, path: temporary) }
+      try Disk.rename(temporary, path.string)
+    } catch {
+      unlink(temporary)
+      throw error
+    }
+  }
+}

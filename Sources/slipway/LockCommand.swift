@@ -1,0 +1,15 @@
+import ArgumentParser
+import Engine
+
+struct LockCommand: AsyncParsableCommand {
+  static let configuration = CommandConfiguration(
+    commandName: "lock", abstract: "Pins the packages of a rootfs target in the file that its `lock` names.")
+
+  @OptionGroup var common: CommonOptions
+  @Argument(help: "The rootfs target.") var label: String
+
+  func run() async throws {
+    let (path, count) = try await common.session().lock(label)
+    print("\(path)\t\(count) packages")
+  }
+}

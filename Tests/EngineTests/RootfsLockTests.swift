@@ -1,0 +1,105 @@
+import Diagnostics
+import Digests
+import Graph
+import Testing
+
+@testable import Engine
+
+@Suite struct RootfsLockTests {
+  private let a = Digest(of: "a")
+  private let b = Digest(of: "b")
+  private let label = Label(package: .root, name: "rootfs")
+
+  private func lock(_ lines: String...) throws -> RootfsLock {
+    try RootfsLock(parsing: lines.joined(separator: "\n"), file: "rootfs.lock")
+  }
+
+  private func report(_ lines: String...) -> RootfsReport {
+    RootfsReport(parsing: Array(lines.joined(separator: "\n").utf8))
+  }
+
+  /// `bash` 5.2 with the digest a, and `zlib1g` 1:1.2 with the digest b.
+  private var installed: RootfsReport {
+    report(
+      "Get:1 http://mirror bash", "slipway-installed: bash=5.2-1", "slipway-installed: zlib1g=1:1.2",
+      "slipway-archive: bash=5.2-1=\(a)", "slipway-archive: bash=5.1-1=\(b)", "slipway-archive: zlib1g=1:1.2=\(b)")
+  }
+
+  @Test func `a lock reads back what it wrote, sorted`() throws {
+    let lock = RootfsLock(packages: [
+      .init(name: "zlib1g", version: "1:1.2", digest: b), .init(name: "bash", version: "5.2-1", digest: a),
+    ])
+    #expect(lock.text.hasSuffix("\nbash 5.2-1 \(a)\nzlib1g 1:1.2 \(b)\n"))
+    #expect(try RootfsLock(parsing: lock.text, file: "rootfs.lock") == lock)
+  }
+
+  @Test(arguments: [
+    "bash 5.2-1", "bash 5.2-1 abc", "bash  5.2-1 0", "Bash 5 \(Digest(of: "a"))", "ba'sh 5 \(Digest(of: "a"))",
+    "bash 5';id;' \(Digest(of: "a"))", "-bash 5 \(Digest(of: "a"))", "bash x5 \(Digest(of: "a"))", "", "# only this",
+  ])
+  func `a line that could mean something else is refused, with its place`(line: String) {
+    let error = #expect(throws: DiagnosticList.self) { try lock("# comment", line) }
+    #expect(error?.sorted.first?.span?.file == "rootfs.lock")
+  }
+
+  @Test func `a package may stand once`() {
+    let error = #expect(throws: DiagnosticList.self) { try lock("bash 1 \(a)", "bash 2 \(b)") }
+    #expect(error?.sorted.map(\.message) == ["`bash` stands twice in the lock"])
+    #expect(error?.sorted.first?.span?.line == 2)
+  }
+
+  @Test func `what a run installed can be locked, and then passes`() throws {
+    let lock = try installed.lock(label: label)
+    #expect(lock.text.hasSuffix("\nbash 5.2-1 \(a)\nzlib1g 1:1.2 \(b)\n"))
+    try installed.check(against: lock, succeeded: true, label: label)
+  }
+
+  @Test func `a package that no index vouches for cannot be locked`() {
+    #expect(throws: Diagnostic.self) { try report("slipway-installed: local=1").lock(label: label) }
+    #expect(throws: Diagnostic.self) { try report().lock(label: label) }
+  }
+
+  @Test func `every difference from the lock is an environment error that leads to slipway lock`() throws {
+    let cases = [
+      (try lock("bash 5.2-1 \(b)", "zlib1g 1:1.2 \(b)"), "the SHA-256 of `bash` 5.2-1 is not the locked one"),
+      (try lock("bash 5.1-1 \(b)", "zlib1g 1:1.2 \(b)"), "`bash` is locked to 5.1-1, and 5.2-1 was installed"),
+      (try lock("bash 5.2-1 \(a)"), "`zlib1g` is not in the lock"),
+      (try lock("bash 5.2-1 \(a)", "cat 1 \(a)", "zlib1g 1:1.2 \(b)"), "`cat` was not installed"),
+    ]
+    for (lock, note) in cases {
+      let error = #expect(throws: Diagnostic.self) {
+        try installed.check(against: lock, succeeded: true, label: label)
+      }
+      #expect(error?.notes.map(\.message) == [note])
+      #expect(error?.cause == .environment)
+      #expect(error?.hints == ["slipway lock //:rootfs"])
+    }
+  }
+
+  @Test func `a version that the mirror no longer has leads to slipway lock`() throws {
+    let report = report("E: Version '5.2-1' for 'bash' was not found")
+    let error = #expect(throws: Diagnostic.self) {
+      try report.check(against: try lock("bash 5.2-1 \(a)"), succeeded: false, label: label)
+    }
+    #expect(error?.cause == .environment)
+    #expect(error?.hints == ["slipway lock //:rootfs"])
+    #expect(error?.notes.map(\.message) == ["Version '5.2-1' for 'bash' was not found"])
+  }
+
+  @Test func `a mirror out of reach is the environment's fault, a failing command is not`() throws {
+    let error = #expect(throws: Diagnostic.self) {
+      try report("Err:1 http://mirror bookworm InRelease").check(against: nil, succeeded: false, label: label)
+    }
+    #expect(error?.cause == .environment)
+    try report("ln: failed").check(against: nil, succeeded: false, label: label)
+  }
+
+  @Test func `every locked package is pinned, the essential ones too`() throws {
+    let hooks = try lock("bash 5.2-1 \(a)", "zlib1g 1:1.2 \(b)").preferenceHooks
+    #expect(
+      hooks == [
+        "printf %s 'Package: bash\nPin: version 5.2-1\nPin-Priority: 1001\n\nPackage: zlib1g\nPin: version 1:1.2\n"
+          + "Pin-Priority: 1001\n\n' >> \"$1/etc/apt/preferences.d/slipway\""
+      ])
+  }
+}
