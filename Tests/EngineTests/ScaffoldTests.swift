@@ -36,7 +36,8 @@ import Testing
     try withFolder { folder in
       let error = #expect(throws: Diagnostic.self) { try Scaffold.connector(name, root: folder) }
       #expect(error?.hints.isEmpty == false)
-      #expect(try Disk.names(inFolder: folder.string) == [])
+      let names = try Disk.names(inFolder: folder.string)
+      #expect(names == [])
     }
   }
 
@@ -48,7 +49,8 @@ import Testing
         try Disk.removeTree(folder.appending("connectors/source-x/\(name)").string)
       }
       #expect(throws: Diagnostic.self) { try Scaffold.connector("source-x", root: folder) }
-      #expect(try Disk.names(inFolder: folder.appending("connectors/source-x").string) == ["main.py"])
+      let names = try Disk.names(inFolder: folder.appending("connectors/source-x").string)
+      #expect(names == ["main.py"])
       #expect(access(kept, F_OK) == 0)
     }
   }
