@@ -48,6 +48,18 @@ struct FolderReader: Sendable {
     }
   }
 
+  /// Looks into many folders on all processors; one result a folder, in order.
+  func contents(ofAll paths: [[UInt8]]) -> [Result<FolderContents?, any Error>] {
+    var results = [Result<FolderContents?, any Error>](repeating: .success(nil), count: paths.count)
+    results.withUnsafeMutableBufferPointer { results in
+      inParallel(paths.count, chunk: 64) { range in
+        // Every position is one thread's only.
+        for position in range { results[position] = Result { try contents(paths[position]) } }
+      }
+    }
+    return results
+  }
+
   private func kind(of name: [UInt8], type: Int32, in folder: Int32) -> FolderContents.Kind {
     switch type {
     case Int32(DT_REG), Int32(DT_LNK): return .file

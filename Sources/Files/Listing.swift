@@ -222,8 +222,8 @@ struct Listing {
     var pending = folders
     while !pending.isEmpty {
       var candidates: [[UInt8]] = []
-      for path in pending {
-        guard let contents = try reader.contents(path) else { continue }
+      for (path, contents) in zip(pending, reader.contents(ofAll: pending)) {
+        guard let contents = try contents.get() else { continue }
         result.append(folder(path, contents, time))
         // Another repository is opaque to git; when its `.git` goes, this folder's times tell.
         if git != nil, contents.hasGit, !path.isEmpty { continue }
