@@ -13,7 +13,7 @@ extension Session {
     let (plan, target) = try target(text)
     guard target.rule == .rootfs else {
       throw Diagnostic.error(
-        "\(target.label) is a `\(target.rule.rawValue)`; only a `rootfs` has a lock that slipway writes",
+        "\(target.label) has the rule `\(target.rule.rawValue)`; slipway writes locks of `rootfs` targets only",
         hints: plan.targets.values.filter { $0.rule == .rootfs && $0.label.package == target.label.package }
           .map(\.label).sorted().prefix(1).map { "slipway lock \($0)" })
     }

@@ -11,7 +11,7 @@ import SystemPackage
 struct BuildArguments: ParsableArguments {
   @OptionGroup var common: CommonOptions
 
-  @Argument(help: "Target patterns: //a:b, //a, //a/..., -//a/..., :b, @file.")
+  @Argument(help: "Target patterns: //a:b, //a, //a/..., -//a/..., :b, @file.", completion: .labels)
   var patterns: [String]
 
   @Option(name: .shortAndLong, help: "Actions at once; by default one a core.")

@@ -16,3 +16,8 @@ struct CompletionsCommand: ParsableCommand {
     if let shell = CompletionShell(rawValue: shell) { print(Slipway.completionScript(for: shell)) }
   }
 }
+
+extension CompletionKind {
+  /// Every label of the workspace around the current folder; none where there is no workspace.
+  static var labels: CompletionKind { .shellCommand("slipway query //... 2>/dev/null") }
+}

@@ -9,7 +9,7 @@ struct ExplainCommand: ParsableCommand {
     commandName: "explain", abstract: "Says why a target would run, or why it was a hit.")
 
   @OptionGroup var common: CommonOptions
-  @Argument(help: "The target.") var label: String
+  @Argument(help: "The target.", completion: .labels) var label: String
 
   func run() throws { print(try common.session().explain(label), terminator: "") }
 }
@@ -19,7 +19,7 @@ struct LogsCommand: ParsableCommand {
     commandName: "logs", abstract: "Prints the log of a target's last run.")
 
   @OptionGroup var common: CommonOptions
-  @Argument(help: "The target.") var label: String
+  @Argument(help: "The target.", completion: .labels) var label: String
 
   func run() throws {
     let bytes = try common.session().log(of: label)
@@ -32,7 +32,7 @@ struct OutputsCommand: ParsableCommand {
     commandName: "outputs", abstract: "Copies a built target's outputs to .slipway/out and prints where they are.")
 
   @OptionGroup var common: CommonOptions
-  @Argument(help: "The target.") var label: String
+  @Argument(help: "The target.", completion: .labels) var label: String
 
   func run() throws {
     for output in try common.session().exportOutputs(of: label) { print("\(output.name)\t\(output.path)") }
@@ -44,7 +44,7 @@ struct ShellCommand: AsyncParsableCommand {
     commandName: "shell", abstract: "Opens a shell in the exact sandbox of a target's action.")
 
   @OptionGroup var common: CommonOptions
-  @Argument(help: "The target.") var label: String
+  @Argument(help: "The target.", completion: .labels) var label: String
   @Argument(parsing: .postTerminator, help: "Another command than /bin/sh -i.") var command: [String] = []
 
   func run() async throws { throw ExitCode(try await common.session().shell(label, command: command)) }

@@ -6,7 +6,7 @@ struct LockCommand: AsyncParsableCommand {
     commandName: "lock", abstract: "Pins the packages of a rootfs target in the file that its `lock` names.")
 
   @OptionGroup var common: CommonOptions
-  @Argument(help: "The rootfs target.") var label: String
+  @Argument(help: "The rootfs target.", completion: .labels) var label: String
 
   func run() async throws {
     let (path, count) = try await common.session().lock(label)

@@ -9,7 +9,7 @@ struct RunCommand: AsyncParsableCommand {
     usage: "slipway run LABEL [--mount HOST:PATH[:rw]]... -- ARGS")
 
   @OptionGroup var common: CommonOptions
-  @Argument(help: "An image target.") var label: String
+  @Argument(help: "An image target.", completion: .labels) var label: String
   @Option(help: "Makes a host path visible: HOST:PATH, or HOST:PATH:rw.") var mount: [String] = []
   @Option(help: "none or host.") var network = "host"
   @Argument(parsing: .postTerminator, help: "Arguments of the image's entrypoint.") var arguments: [String] = []
