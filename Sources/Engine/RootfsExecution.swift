@@ -148,6 +148,7 @@ struct RootfsExecution: Sendable {
     }
     for path in root.exclude { arguments.append("--dpkgopt=path-exclude=\(path.value)") }
     for hook in lock?.preferenceHooks ?? [] { arguments.append("--setup-hook=\(hook)") }
+    if let lock { arguments.append("--extract-hook=\(RootfsReport.probe(lock))") }
     // Before the target's own commands, which may remove dpkg, and after them, since they may install.
     arguments.append("--customize-hook=\(RootfsReport.listing)")
     for command in root.customize {

@@ -14,13 +14,26 @@ struct RootfsReport: Sendable {
     /^SHA256: /{print "slipway-archive: " p "=" v "=" $2}'
     """
 
+  /// Runs once the essential packages are unpacked: ends the run when the mirror lacks a locked version. mmdebstrap hides
+  /// what apt says.
+  static func probe(_ lock: RootfsLock) -> String {
+    let wanted = lock.packages.map { "\($0.name)=\($0.version)" }.joined(separator: " ")
+    return """
+      set -e; export APT_CONFIG="$MMDEBSTRAP_APT_CONFIG"; missing=$(echo '\(wanted)' \
+      | xargs apt-cache -q=0 show 2>&1 >/dev/null \
+      | sed -n "s/^[EN]: Version '\\(.*\\)' for '\\(.*\\)' was not found$/slipway-missing: \\2 \\1/p; \
+      s/^[EN]: Unable to locate package \\(.*\\)$/slipway-missing: \\1/p"); echo "$missing"; test -z "$missing"
+      """
+  }
+
   private(set) var installed: [String: String] = [:]
   /// All digests that an index has for `name=version`.
   private var digests: [String: Set<Digest>] = [:]
   /// apt's own last words, at most three.
   private(set) var lastErrors: [String] = []
   private var isUnreachable = false
-  private var missesVersion = false
+  /// `name version` of what is locked and cannot be had.
+  private var missing: [String] = []
 
   init(parsing log: [UInt8]) {
     for line in String(decoding: log, as: UTF8.self).split(separator: "\n") {
@@ -32,9 +45,10 @@ struct RootfsReport: Sendable {
         if parts.count == 3, let digest = Digest(hex: parts[2]) {
           digests["\(parts[0])=\(parts[1])", default: []].insert(digest)
         }
+      } else if line.hasPrefix("slipway-missing: ") {
+        missing.append(String(line.dropFirst(17)))
       } else if line.hasPrefix("E: ") {
         lastErrors = Array((lastErrors + [String(line.dropFirst(3))]).suffix(3))
-        if line.hasPrefix("E: Version '"), line.hasSuffix("' was not found") { missesVersion = true }
         if line.hasPrefix("E: Failed to fetch") || line.contains("Some index files failed") { isUnreachable = true }
       } else if line.hasPrefix("W: Failed to fetch") || line.hasPrefix("Err:") {
         isUnreachable = true
@@ -47,10 +61,10 @@ struct RootfsReport: Sendable {
     let hint = "slipway lock \(label)"
     guard succeeded else {
       let notes = lastErrors.map { Diagnostic.Note($0) }
-      if lock != nil, missesVersion {
+      if !missing.isEmpty {
         throw Diagnostic.error(
-          "the mirror no longer has a package that \(label) is locked to", cause: .environment, notes: notes,
-          hints: [hint])
+          "the mirror no longer has a package that \(label) is locked to", cause: .environment,
+          notes: missing.prefix(5).map { Diagnostic.Note("it lacks `\($0)`") }, hints: [hint])
       }
       if isUnreachable {
         throw Diagnostic.error(

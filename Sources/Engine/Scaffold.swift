@@ -90,7 +90,9 @@ package enum Scaffold {
 
   private static func write(_ files: [(path: String, bytes: [UInt8])], below root: FilePath) throws -> [String] {
     for file in files where access(root.appending(file.path).string, F_OK) == 0 {
-      throw Diagnostic.error("`\(file.path)` is there already; nothing was written", hints: ["choose another name"])
+      throw Diagnostic.error(
+        "`\(file.path)` is there already; nothing was written",
+        hints: ["remove it first if it may go"])
     }
     for file in files {
       let path = root.appending(file.path)

@@ -77,13 +77,13 @@ import Testing
   }
 
   @Test func `a version that the mirror no longer has leads to slipway lock`() throws {
-    let report = report("E: Version '5.2-1' for 'bash' was not found")
+    let report = report("slipway-missing: bash 5.2-1", "E: mmdebstrap failed to run")
     let error = #expect(throws: Diagnostic.self) {
       try report.check(against: try lock("bash 5.2-1 \(a)"), succeeded: false, label: label)
     }
     #expect(error?.cause == .environment)
     #expect(error?.hints == ["slipway lock //:rootfs"])
-    #expect(error?.notes.map(\.message) == ["Version '5.2-1' for 'bash' was not found"])
+    #expect(error?.notes.map(\.message) == ["it lacks `bash 5.2-1`"])
   }
 
   @Test func `a mirror out of reach is the environment's fault, a failing command is not`() throws {
