@@ -14,7 +14,7 @@ import sys
 
 import peers
 import workspace
-from measure import Failed, Sample, interleave, run
+from measure import Failed, Sample, interleave, peak, run
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 TOP = os.path.dirname(os.path.dirname(HERE))
@@ -28,7 +28,8 @@ class Row:
     self.what, self.ours, self.peer, self.note, self.limits = what, ours, peer, note, []
 
   def limit(self, figure, bound, unit):
-    self.limits.append((f"{figure:.3g}{unit}", f"{bound:g}{unit}", figure <= bound))
+    shown = f"{figure:.0f}" if figure >= 100 else f"{figure:.3g}"
+    self.limits.append((f"{shown}{unit}", f"{bound:g}{unit}", figure <= bound))
 
   @property
   def failed(self):
@@ -126,7 +127,7 @@ class Bench:
       row.note = "ninja is not installed"
     self.compare("the same", s["slipway"], s["git status"])
     memory = self.add(Row("its peak resident memory"))
-    memory.limit(row.ours.median("peak") / 1000, 60, " MB")
+    memory.limit(peak([self.binary, "build", "//..."], root, self.env), 60, " MB")
 
   def noop_one(self):
     root, tree = self.filled(600)
@@ -155,27 +156,42 @@ class Bench:
 
   def first_load(self):
     root, _ = self.tree(600)
-    row = self.add(Row("first load and plan of 600 manifests, nothing cached", self.cold(root)))
+    row = self.add(Row("first load and plan of 600 manifests, nothing cached",
+                       self.cold({"slipway": root}, 9)[0]["slipway"]))
     row.limit(row.ours.median(), 150, " ms")
 
-  def cold(self, root, rounds=9):
-    """`build --dry-run //...` without `.slipway` and with an empty cache; the workspace's own state is put back."""
-    state, aside, env = f"{root}/.slipway", f"{root}.state", peers.environment(f"{self.work}/empty")
-    shutil.rmtree(aside, ignore_errors=True)
-    if os.path.exists(state):
-      os.rename(state, aside)
+  def cold(self, roots, rounds):
+    """`build --dry-run //...` without `.slipway` and with an empty cache: the times and the peak MB of each workspace.
 
-    def measure(_):
-      shutil.rmtree(state, ignore_errors=True)
-      shutil.rmtree(f"{self.work}/empty", ignore_errors=True)
-      os.makedirs(f"{self.work}/empty")
+    A workspace's own state is put back.
+    """
+    cache = f"{self.work}/empty"
+    env = peers.environment(cache)
+
+    def forget(root):
+      shutil.rmtree(f"{root}/.slipway", ignore_errors=True)
+      shutil.rmtree(cache, ignore_errors=True)
+      os.makedirs(cache)
+
+    def measure(root):
+      forget(root)
       return self.slipway(root, "build", "--dry-run", "//...", env=env)
+    for root in roots.values():
+      shutil.rmtree(f"{root}.state", ignore_errors=True)
+      if os.path.exists(f"{root}/.slipway"):
+        os.rename(f"{root}/.slipway", f"{root}.state")
     try:
-      return interleave({"slipway": measure}, self.rounds(rounds))["slipway"]
+      series = interleave({name: lambda _, r=root: measure(r) for name, root in roots.items()}, self.rounds(rounds))
+      peaks = {}
+      for name, root in roots.items():
+        forget(root)
+        peaks[name] = peak([self.binary, "build", "--dry-run", "//..."], root, env)
+      return series, peaks
     finally:
-      shutil.rmtree(state, ignore_errors=True)
-      if os.path.exists(aside):
-        os.rename(aside, state)
+      for root in roots.values():
+        shutil.rmtree(f"{root}/.slipway", ignore_errors=True)
+        if os.path.exists(f"{root}.state"):
+          os.rename(f"{root}.state", f"{root}/.slipway")
 
   def changed_file(self):
     root, tree = self.filled(600)
@@ -213,7 +229,7 @@ class Bench:
     workspace.commit(root)
 
     def each(sample, n):
-      return Sample(sample.wall / n, sample.cpu / n, sample.peak)
+      return Sample(sample.wall / n, sample.cpu / n)
 
     def ours(number, n=count):
       peers.slipway_trivial(root, n, f"{os.getpid()}-{n}-{number}")
@@ -294,15 +310,14 @@ targets:
     large, _ = self.filled(6000)
     s = interleave({"6,000 connectors": lambda _: self.slipway(large, "build", "//..."),
                     "600": lambda _: self.slipway(small, "build", "//...")}, self.rounds(9))
-    self.ratios("ten times the connectors: no-op `build //...`", s["6,000 connectors"], s["600"])
-    small, large = self.cold(small, 5), self.cold(large, 5)
-    small.name = "600"
-    self.ratios("ten times the connectors: first load and plan", large, small)
-
-  def ratios(self, what, large, small):
-    row = self.add(Row(what + " (time; memory)", large, small))
-    row.limit(large.median() / small.median(), 11, " ×")
-    row.limit(large.median("peak") / small.median("peak"), 11, " ×")
+    row = self.add(Row("ten times the connectors: no-op `build //...` (time; memory)", s["6,000 connectors"], s["600"]))
+    row.limit(row.ours.median() / row.peer.median(), 11, " ×")
+    memory = [peak([self.binary, "build", "//..."], root, self.env) for root in (large, small)]
+    row.limit(memory[0] / memory[1], 11, " ×")
+    s, peaks = self.cold({"6,000 connectors": large, "600": small}, 5)
+    row = self.add(Row("ten times the connectors: first load and plan (time; memory)", s["6,000 connectors"], s["600"]))
+    row.limit(row.ours.median() / row.peer.median(), 11, " ×")
+    row.limit(peaks["6,000 connectors"] / peaks["600"], 11, " ×")
 
   # Bookkeeping.
 

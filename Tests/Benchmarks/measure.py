@@ -3,6 +3,7 @@
 import os
 import statistics
 import subprocess
+import sys
 import time
 
 
@@ -11,20 +12,17 @@ class Failed(Exception):
 
 
 class Sample:
-  """What one run of a command took: wall and CPU milliseconds, peak resident KiB."""
+  """What one run of a command took: wall and CPU milliseconds."""
 
-  def __init__(self, wall, cpu, peak):
-    self.wall, self.cpu, self.peak = wall, cpu, peak
+  def __init__(self, wall, cpu):
+    self.wall, self.cpu = wall, cpu
 
   def json(self):
-    return {"wall_ms": round(self.wall, 3), "cpu_ms": round(self.cpu, 3), "peak_kib": self.peak}
+    return {"wall_ms": round(self.wall, 3), "cpu_ms": round(self.cpu, 3)}
 
 
-def run(argv, cwd=None, env=None, log=None, timeout=None):
-  """Runs a command without a terminal; its output goes to the file `log`, or nowhere.
-
-  A child that starts through vfork inherits the peak of this process (about 15 MiB) as the floor of its own.
-  """
+def run(argv, cwd=None, env=None, log=None):
+  """Runs a command without a terminal; its output goes to the file `log`, or nowhere."""
   with open(log, "wb") if log else open(os.devnull, "wb") as output:
     start = time.perf_counter()
     child = subprocess.Popen(argv, cwd=cwd, env=env, stdin=subprocess.DEVNULL, stdout=output,
@@ -38,7 +36,24 @@ def run(argv, cwd=None, env=None, log=None, timeout=None):
       with open(log, "rb") as file:
         text = file.read()[-1500:].decode(errors="replace")
     raise Failed(f"{' '.join(argv)}: exit {child.returncode}\n{text}")
-  return Sample(wall, (usage.ru_utime + usage.ru_stime) * 1000, usage.ru_maxrss)
+  return Sample(wall, (usage.ru_utime + usage.ru_stime) * 1000)
+
+
+# A child's peak is at least that of the process that started it, so a small one of its own starts it.
+PEAK = """
+import os, sys
+child = os.posix_spawnp(sys.argv[1], sys.argv[1:], os.environ)
+_, status, usage = os.wait4(child, 0)
+print(usage.ru_maxrss)
+sys.exit(os.waitstatus_to_exitcode(status))
+"""
+
+
+def peak(argv, cwd=None, env=None):
+  """The peak resident memory of a command, in MB; below about 10 MB it is the starter's own."""
+  found = subprocess.run([sys.executable, "-IS", "-c", PEAK, *argv], cwd=cwd, env=env, stdin=subprocess.DEVNULL,
+                         stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, check=True)
+  return int(found.stdout.split()[-1]) * 1024 / 1e6
 
 
 class Series:
