@@ -252,7 +252,7 @@ package final class Build {
         return .miss("older than its freshness")
       }
       return .hit(record)
-    case .miss(let reason): return .miss("\(reason)")
+    case .miss(let reason): return .miss(reason.text)
     }
   }
 

@@ -252,8 +252,8 @@ struct CommandExecution {
         let status = try Disk.status(of: file, path: output.path)
         let artifact: Artifact =
           status.kind == .folder
-          ? .directory(try store.capture(directory: file, name: "`\(output.path)` of \(target.label)"))
-          : .file(try store.capture(file: file, name: "`\(output.path)` of \(target.label)"))
+          ? .directory(try store.capture(directory: file, name: output.path))
+          : .file(try store.capture(file: file, name: output.path))
         outputs.append(ActionRecord.Output(name: output.name, path: output.path, artifact: artifact))
       } catch let error as Diagnostic where error.cause != .environment {
         problems.append("slipway: \(error.message)")

@@ -120,7 +120,7 @@ extension Build {
           headline: "miss: it failed with these inputs (\(key), \(failure.failureReason)), and runs again")
       }
       guard let last = history.entry(of: label), last.key != work.key.fingerprint else {
-        return Explanation(headline: "miss: \(reason) (\(key))")
+        return Explanation(headline: "miss: \(reason.text) (\(key))")
       }
       let short = last.key.description.prefix(8)
       guard let old = actions.any(last.key) else {
@@ -156,5 +156,17 @@ extension ActionCache {
   func any(_ key: Fingerprint) -> ActionRecord? {
     if case .hit(let record) = lookup(key) { return record }
     return failure(key)
+  }
+}
+
+extension ActionCache.Miss {
+  /// For a person.
+  var text: String {
+    switch self {
+    case .absent: "never built with these inputs"
+    case .corrupt: "its cached result is damaged"
+    case .missingBlob(let digest): "an output is gone from the cache, \(digest)"
+    case .evicted(_, let policy): "evicted from the cache (\(policy))"
+    }
   }
 }

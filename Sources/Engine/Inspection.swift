@@ -80,7 +80,7 @@ extension Session {
     defer { withExtendedLifetime(lease) {} }
     let (plan, target) = try target(text)
     guard target.rule.runsCommand else {
-      throw Diagnostic.error("\(target.label) is a `\(target.rule.rawValue)` and runs no command")
+      throw Diagnostic.error("\(target.label) has the rule `\(target.rule.rawValue)` and runs no command")
     }
     let dependencies = plan.graph.nodes[plan.graph.index(of: target.label) ?? 0].dependencies.filter {
       ![DependencyRole.needs, .when, .test].contains($0.role)
@@ -119,7 +119,7 @@ extension Session {
     defer { withExtendedLifetime(lease) {} }
     let (plan, target) = try target(text)
     guard target.rule == .image || target.rule == .rootfs else {
-      throw Diagnostic.error("\(target.label) is a `\(target.rule.rawValue)`, not an image")
+      throw Diagnostic.error("\(target.label) has the rule `\(target.rule.rawValue)` and is no image")
     }
     let build = try Build(
       workspace: workspace, store: store, plan: plan, history: history, options: BuildOptions(), events: events)

@@ -20,7 +20,16 @@ struct Work: Sendable {
   var retries: Int
   /// A verdict that another process stored meanwhile does not count.
   var ignoresCache: Bool
+  /// Milliseconds after which a result no longer counts.
+  var freshness: Int64?
   var actions: ActionCache
+
+  /// A result that another process stored while this one waited for the lock.
+  func current() -> ActionRecord? {
+    guard !ignoresCache, case .hit(let record) = actions.lookup(key.fingerprint) else { return nil }
+    if let freshness, !record.isFresh(at: CommandExecution.now(), within: freshness) { return nil }
+    return record
+  }
 }
 
 struct Execution: Sendable {
@@ -40,7 +49,7 @@ extension Build {
     do {
       let lock = try await work.actions.store.lock(work.key.fingerprint)
       defer { withExtendedLifetime(lock) {} }
-      if !work.ignoresCache, case .hit(let record) = work.actions.lookup(work.key.fingerprint) {
+      if let record = work.current() {
         return Execution(node: node, result: .success(.init(record: record, wasHit: true)))
       }
       var attempt = 0
@@ -67,7 +76,9 @@ extension Build {
     let ignoresCache = options.rerun && target.rule == .test && outcome.wanted.contains(target.label)
     func work(_ kind: Work.Kind, _ key: ActionKey) -> Work {
       let retries = target.declaration.resources.retries ?? (target.declaration.isFlaky ? 2 : 0)
-      return Work(kind: kind, key: key, retries: retries, ignoresCache: ignoresCache, actions: actions)
+      return Work(
+        kind: kind, key: key, retries: retries, ignoresCache: ignoresCache,
+        freshness: target.declaration.freshness.map { Int64($0.value) * 1000 }, actions: actions)
     }
     switch target.rule {
     case .image:

@@ -20,6 +20,7 @@ struct Slipway: AsyncParsableCommand {
   /// Parses, runs, and ends the process with Bazel's exit codes.
   static func start() async -> Never {
     do {
+      try checkCommandName()
       var command = try parseAsRoot()
       let task = Task {
         if var command = command as? any AsyncParsableCommand { try await command.run() } else { try command.run() }
@@ -31,6 +32,17 @@ struct Slipway: AsyncParsableCommand {
     } catch {
       Glibc.exit(report(error))
     }
+  }
+
+  /// The parser would call an unknown command an unexpected argument.
+  private static func checkCommandName() throws {
+    guard let name = CommandLine.arguments.dropFirst().first, !name.hasPrefix("-"), name != "help" else { return }
+    let names = configuration.subcommands.compactMap { $0.configuration.commandName }
+    guard names.count == configuration.subcommands.count, !names.contains(name) else { return }
+    let near = didYouMean(name, among: names)
+    throw Diagnostic.error(
+      "unknown command `\(name)`", hints: [near.map { "did you mean `slipway \($0)`?" } ?? "`slipway --help` lists all"]
+    )
   }
 
   /// SIGINT and SIGTERM stop what runs, once; a second one ends the process as usual.
@@ -73,7 +85,8 @@ struct Slipway: AsyncParsableCommand {
         write(Diagnostic.error("\(error)", cause: .internal).rendered)
         return 37
       }
-      write(fullMessage(for: error) + "\n")
+      let text = fullMessage(for: error)
+      write((text.hasPrefix("Error: ") ? "error: " + text.dropFirst(7) : text) + "\n")
       return 2
     }
   }

@@ -101,3 +101,31 @@ import Testing
     try project.expectGolden("explain")
   }
 }
+
+/// What every command offers.
+@Suite struct help {
+  @Test func `every command has a help text that names its arguments`() throws {
+    let project = try Project()
+    let top = try project.run("--help")
+    #expect(top.status == 0)
+    #expect(top.standardError == "")
+    let commands = top.standardOutput.matches(of: #/\n {2}([a-z]+) /#).map { String($0.1) }
+    #expect(commands.contains("build") && commands.contains("explain"))
+    for command in commands {
+      let help = try project.run(command, "--help")
+      #expect(help.status == 0, "\(command): \(help.standardError)")
+      #expect(help.standardOutput.hasPrefix("OVERVIEW: "), "\(command)")
+      #expect(help.standardOutput.contains("\nUSAGE: slipway \(command)"), "\(command)")
+      #expect(help.standardError == "")
+      #expect(try project.run(command, "--bogus").status == 2, "\(command)")
+    }
+  }
+
+  @Test func `the version is printed outside of a workspace, too`() throws {
+    let project = try Project()
+    project.remove("slipway.yaml")
+    let version = try project.run("--version")
+    #expect(version.status == 0)
+    #expect(version.standardOutput.contains(/^\d+\.\d+\.\d+\n$/))
+  }
+}

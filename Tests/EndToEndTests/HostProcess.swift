@@ -76,6 +76,9 @@ final class HostProcess {
     return Finished(status: status, standardOutput: try Self.text(output), standardError: try Self.text(error))
   }
 
+  /// What it has written to standard output so far.
+  func outputSoFar() throws -> String { try Self.text(output) }
+
   /// What it has written to standard error so far.
   func errorSoFar() throws -> String { try Self.text(error) }
 

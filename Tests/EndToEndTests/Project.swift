@@ -48,8 +48,7 @@ final class Project {
   private static let applets = [
     "sh", "cat", "ls", "echo", "sleep", "dd", "env", "id", "mkdir", "mkfifo", "ln", "touch", "head", "wc", "tr", "test",
     "stat", "rm", "mv", "seq", "grep", "find", "readlink", "chmod", "setsid", "pwd", "ip", "cp", "sort", "usleep",
-    "wget",
-    "yes", "sha256sum", "sed", "printf", "true", "false",
+    "wget", "yes", "sha256sum", "sed", "printf", "true", "false",
   ]
 
   private static func makeFolder() throws -> String {
@@ -94,9 +93,9 @@ final class Project {
   func exists(_ relative: String) -> Bool { access(path(relative), F_OK) == 0 }
 
   private func makeFolders(_ relative: String) throws {
-    var current = root
-    for part in [""] + relative.split(separator: "/").map(String.init) {
-      if !part.isEmpty { current += "/" + part }
+    var current = folder
+    for part in path(relative).dropFirst(folder.count).split(separator: "/") {
+      current += "/" + part
       guard mkdir(current, 0o755) == 0 || errno == EEXIST else { throw Failure("mkdir \(current): error \(errno)") }
     }
   }
