@@ -20,7 +20,8 @@ import Testing
   @Test func `a failing action shows its whole log and how to reproduce it`() throws {
     let project = try Project()
     try project.app(
-      "broken: {rule: action, image: //base:image, run: [sh, -c, 'echo one; echo two >&2; exit 7'], outputs: {out: out}}",
+      "broken: {rule: action, image: //base:image,",
+      "  run: [sh, -c, 'echo one; echo two >&2; exit 7'], outputs: {out: out}}",
       "after: {rule: action, image: //base:image, inputs: [':broken'], run: [cat, out], outputs: {x: x}}")
     try project.note("build", "//app:after")
     try project.note("logs", "//app:broken")
