@@ -31,6 +31,8 @@ extension Session {
       isWhole = true
       stale = try resolve(set, state, options)
     }
+    // A manifest whose targets cannot be read leaves nothing to plan, which is no success.
+    if stale.labels.isEmpty, stale.diagnostics.hasErrors { throw stale.diagnostics }
     if options.onlyTests, stale.labels.isEmpty, stale.verified.isEmpty { throw NoTests() }
     for warning in stale.warnings { events.emit(Event(.cacheWarning, message: warning.rendered)) }
 

@@ -10,16 +10,16 @@ import Testing
     for index in 0..<10 {
       try project.write("app/s\(index)", "source \(index)\n")
       targets += [
-        "a\(index): {rule: action, image: //base, inputs: [seed, s\(index)],",
+        "a\(index): {rule: action, image: //base:image, inputs: [seed, s\(index)],",
         "  run: [sh, -c, '\(pause)cat seed s\(index) >a\(index)'], outputs: {a: a\(index)}}",
-        "b\(index): {rule: action, image: //base, inputs: [':a\(index)'],",
+        "b\(index): {rule: action, image: //base:image, inputs: [':a\(index)'],",
         "  run: [sh, -c, '\(pause)mkdir b\(index); cp a\(index) b\(index)/copy; ln -s copy b\(index)/link'],",
         "  outputs: {b: b\(index)}}",
       ]
       last.append("':b\(index)'")
     }
     targets += [
-      "all-of-it: {rule: action, image: //base, inputs: [\(last.joined(separator: ", "))],",
+      "all-of-it: {rule: action, image: //base:image, inputs: [\(last.joined(separator: ", "))],",
       "  run: [sh, -c, 'cat b*/link >all'], outputs: {all: all}}",
     ]
     try project.write("app/seed", "seed\n")
@@ -32,8 +32,9 @@ import Testing
     let project = try Project()
     for index in 0..<20 { try project.write("app/more/\(index)", "\(index)") }
     try project.app(
-      "dep: {rule: action, image: //base, inputs: [tick], run: [sh, -c, 'usleep 60000; cp tick x'], outputs: {x: x}}",
-      "slow: {rule: action, image: //base, inputs: [in, ':dep', 'more/**'],",
+      "dep: {rule: action, image: //base:image, inputs: [tick],",
+      "  run: [sh, -c, 'usleep 60000; cp tick x'], outputs: {x: x}}",
+      "slow: {rule: action, image: //base:image, inputs: [in, ':dep', 'more/**'],",
       "  run: [sh, -c, 'cat in >out; usleep 60000; cat in >>out'], outputs: {out: out}}")
     try project.write("app/in", "first")
     try project.write("app/tick", "0")
@@ -143,10 +144,10 @@ import Testing
     let marker =
       "\(300 + Int(getpid() % 100)).\(signal)\(project.folder.utf8.reduce(0) { $0 &* 31 &+ Int($1) } & 0xffff)"
     try project.app(
-      "sleeps: {rule: action, image: //base, inputs: [in],",
+      "sleeps: {rule: action, image: //base:image, inputs: [in],",
       "  run: [sh, -c, 'sleep \(marker) & setsid sleep \(marker); echo >out'],",
       "  outputs: {out: out}}",
-      "quick: {rule: action, image: //base, inputs: [in], run: [cp, in, out], outputs: {out: out}}")
+      "quick: {rule: action, image: //base:image, inputs: [in], run: [cp, in, out], outputs: {out: out}}")
     try project.write("app/in", "1")
     let build = try project.start(["build", "//app:all"])
     #expect(try eventually { isRunning(marker) })
@@ -165,7 +166,7 @@ import Testing
   @Test func `killed, it leaves no process of a sandbox behind`() throws {
     let project = try Project()
     let marker = "299.\(getpid())"
-    try project.app("sleeps: {rule: test, image: //base, run: [sh, -c, 'sleep \(marker) & sleep \(marker)']}")
+    try project.app("sleeps: {rule: test, image: //base:image, run: [sh, -c, 'sleep \(marker) & sleep \(marker)']}")
     let build = try project.start(["build", "//app:sleeps"])
     #expect(try eventually { isRunning(marker) })
     build.kill(SIGKILL)

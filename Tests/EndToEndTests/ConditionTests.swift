@@ -6,11 +6,11 @@ import Testing
   @Test func `what needs a failed target is skipped, the rest goes on`() throws {
     let project = try Project()
     try project.app(
-      "bad: {rule: test, image: //base, run: ['false']}",
-      "good: {rule: test, image: //base, run: ['true']}",
-      "after-bad: {rule: test, image: //base, needs: [':bad'], run: ['true']}",
-      "after-good: {rule: test, image: //base, needs: [':good'], run: ['true', '1']}",
-      "then: {rule: test, image: //base, needs: [':after-bad'], run: ['true']}")
+      "bad: {rule: test, image: //base:image, run: ['false']}",
+      "good: {rule: test, image: //base:image, run: ['true']}",
+      "after-bad: {rule: test, image: //base:image, needs: [':bad'], run: ['true']}",
+      "after-good: {rule: test, image: //base:image, needs: [':good'], run: ['true', '1']}",
+      "then: {rule: test, image: //base:image, needs: [':after-bad'], run: ['true']}")
     let result = try project.build("//app:all", command: "test")
     #expect(result.status == 3)
     #expect(result.failed == ["//app:bad"])
@@ -21,11 +21,11 @@ import Testing
 
   @Test func `needs is in no key, and a hit counts`() throws {
     let project = try Project()
-    let second = "second: {rule: test, image: //base, %run: ['true']}"
-    try project.app("first: {rule: test, image: //base, run: ['true']}", second.replacing("%", with: ""))
+    let second = "second: {rule: test, image: //base:image, %run: ['true']}"
+    try project.app("first: {rule: test, image: //base:image, run: ['true']}", second.replacing("%", with: ""))
     #expect(try project.build("//app:all").status == 0)
     try project.app(
-      "first: {rule: test, image: //base, run: ['true']}", second.replacing("%", with: "needs: [':first'], "))
+      "first: {rule: test, image: //base:image, run: ['true']}", second.replacing("%", with: "needs: [':first'], "))
     let result = try project.build("//app:second")
     #expect(result.status == 0)
     #expect(result.executed == [])
@@ -36,8 +36,8 @@ import Testing
     let project = try Project()
     func app(_ command: String) throws {
       try project.app(
-        "unit: {rule: test, image: //base, run: ['\(command)']}",
-        "diagnose: {rule: test, image: //base, when: {failed: ':unit'}, run: [echo, why]}")
+        "unit: {rule: test, image: //base:image, run: ['\(command)']}",
+        "diagnose: {rule: test, image: //base:image, when: {failed: ':unit'}, run: [echo, why]}")
     }
     try app("true")
     let passed = try project.build("//app:all")
@@ -52,8 +52,8 @@ import Testing
   @Test func `when affected always runs without a base to compare with`() throws {
     let project = try Project()
     try project.app(
-      "unit: {rule: test, image: //base, run: ['true']}",
-      "more: {rule: test, image: //base, when: {affected: ':unit'}, run: [echo, more]}")
+      "unit: {rule: test, image: //base:image, run: ['true']}",
+      "more: {rule: test, image: //base:image, when: {affected: ':unit'}, run: [echo, more]}")
     let result = try project.build("//app:all")
     #expect(result.status == 0)
     #expect(result.executed.contains("//app:more"))
@@ -62,10 +62,10 @@ import Testing
   @Test func `fail-fast starts nothing new after a failure`() throws {
     let project = try Project()
     try project.app(
-      "a-bad: {rule: test, image: //base, run: ['false']}",
-      "b: {rule: test, image: //base, needs: [':c'], run: ['true']}",
-      "c: {rule: test, image: //base, run: [sh, -c, 'sleep 1']}",
-      "d: {rule: test, image: //base, needs: [':b'], run: ['true']}")
+      "a-bad: {rule: test, image: //base:image, run: ['false']}",
+      "b: {rule: test, image: //base:image, needs: [':c'], run: ['true']}",
+      "c: {rule: test, image: //base:image, run: [sh, -c, 'sleep 1']}",
+      "d: {rule: test, image: //base:image, needs: [':b'], run: ['true']}")
     let fast = try project.build("//app:all", options: ["--fail-fast", "--jobs", "2"])
     #expect(fast.status == 3)
     #expect(fast.failed == ["//app:a-bad"])
@@ -83,7 +83,7 @@ import Testing
     for round in 0..<20 where !sawFlaky {
       // Another key each time: a pass at once would rightly be a hit.
       try project.app(
-        "flaky: {rule: test, image: //base, flaky: true, retries: 9, env: {ROUND: '\(round)'},",
+        "flaky: {rule: test, image: //base:image, flaky: true, retries: 9, env: {ROUND: '\(round)'},",
         "  run: [sh, -c, 'sleep 0.1; test $(($(tr -dc 0-9 </proc/uptime | head -c 8) / 33 % 2)) = 1']}")
       let result = try project.build("//app:flaky", command: "test")
       #expect(result.status == 0, "\(result.error)")
@@ -99,8 +99,8 @@ import Testing
   @Test func `a test without retries fails at once`() throws {
     let project = try Project()
     try project.app(
-      "once: {rule: test, image: //base, run: ['false']}",
-      "thrice: {rule: test, image: //base, retries: 2, run: [sh, -c, 'echo try; exit 1']}")
+      "once: {rule: test, image: //base:image, run: ['false']}",
+      "thrice: {rule: test, image: //base:image, retries: 2, run: [sh, -c, 'echo try; exit 1']}")
     let result = try project.build("//app:all", command: "test")
     #expect(result.status == 3)
     #expect(result.failed == ["//app:once", "//app:thrice"])
@@ -109,8 +109,8 @@ import Testing
   @Test func `an old result is run again, a fresh one is a hit`() throws {
     let project = try Project()
     try project.app(
-      "live: {rule: test, image: //base, freshness: 2s, run: ['true']}",
-      "daily: {rule: test, image: //base, freshness: 24h, run: [echo, daily]}")
+      "live: {rule: test, image: //base:image, freshness: 2s, run: ['true']}",
+      "daily: {rule: test, image: //base:image, freshness: 24h, run: [echo, daily]}")
     #expect(try project.build("//app:all").executed == ["//app:daily", "//app:live", "//base:image"])
     let start = monotonicSeconds()
     let soon = try project.build("//app:all")
@@ -122,8 +122,8 @@ import Testing
   @Test func `rerun runs the named tests, not what they stand on`() throws {
     let project = try Project()
     try project.app(
-      "dep: {rule: action, image: //base, run: [touch, x], outputs: {x: x}}",
-      "unit: {rule: test, image: //base, inputs: [':dep'], run: ['true']}")
+      "dep: {rule: action, image: //base:image, run: [touch, x], outputs: {x: x}}",
+      "unit: {rule: test, image: //base:image, inputs: [':dep'], run: ['true']}")
     #expect(try project.build("//app:unit", command: "test").status == 0)
     #expect(try project.build("//app:unit", options: ["--rerun"], command: "test").executed == ["//app:unit"])
     #expect(try project.build("//app:unit", command: "test").executed == [])
@@ -131,7 +131,7 @@ import Testing
 
   @Test func `arguments of a test are in its key and reach its command`() throws {
     let project = try Project()
-    try project.app("unit: {rule: test, image: //base, run: [echo, args]}")
+    try project.app("unit: {rule: test, image: //base:image, run: [echo, args]}")
     #expect(try project.build("//app:unit", command: "test").status == 0)
     let result = try project.build(
       "//app:unit", options: ["--test-arg", "one", "--test-arg=--two", "--test-filter", "a and b"], command: "test")
@@ -143,8 +143,9 @@ import Testing
   @Test func `a secret is mounted, in no key, and missed with a hint`() throws {
     let project = try Project()
     try project.app(
-      "needs: {rule: test, image: //base, secrets: [config.json], run: [sh, -c, 'cat /secrets/config.json | wc -c']}",
-      "may: {rule: test, image: //base, secrets: ['other.json?'], run: [sh, -c, 'test ! -e /secrets/other.json']}"
+      "needs: {rule: test, image: //base:image, secrets: [config.json],",
+      "  run: [sh, -c, 'cat /secrets/config.json | wc -c']}",
+      "may: {rule: test, image: //base:image, secrets: ['other.json?'], run: [sh, -c, 'test ! -e /secrets/other.json']}"
     )
     try project.write("slipway.yaml", "slipway: 1\nname: demo\nignore: ['**/secrets/**']\n")
     try project.note("test", "--jobs", "1", "//app:needs")

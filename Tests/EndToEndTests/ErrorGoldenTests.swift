@@ -47,6 +47,20 @@ import Testing
     try project.expectGolden("bad-manifest")
   }
 
+  @Test func `a manifest of which no target can be read fails a build and a test, whatever else is up to date`() throws
+  {
+    let project = try Project()
+    #expect(try project.build("//...").status == 0)
+    try project.app("one: {rule: test, image: //base, run: ['true']}")
+    for patterns in ["//app:all", "//app/...", "//..."] {
+      for command in ["build", "test"] {
+        let result = try project.run(command, patterns)
+        #expect(result.status == 2, "\(command) \(patterns): \(result.standardError)")
+        #expect(result.standardError.hasPrefix("app/targets.yaml:2:"), "\(result.standardError)")
+      }
+    }
+  }
+
   @Test func `an input that matches no file is an error of the manifest`() throws {
     let project = try Project()
     try project.write("app/input.txt", "1")

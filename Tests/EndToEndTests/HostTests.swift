@@ -45,11 +45,12 @@ import Testing
     }
     func app(_ more: String = "") throws {
       try project.app(
-        "plan: {rule: action, image: //base, inputs: [plan.in],",
+        "plan: {rule: action, image: //base:image, inputs: [plan.in],",
         "  run: [cp, plan.in, plan.jsonl], outputs: {plan: plan.jsonl}}",
-        "get: {rule: fetch, image: //base, plan: ':plan#plan', outputs: {got: got},",
-        "  run: [sh, -c, 'mkdir got; cd got; for f in a b; do wget -q http://127.0.0.1:\(server.port)/$f; done\(more)']}",
-        "use: {rule: action, image: //base, inputs: [':get'],",
+        "get: {rule: fetch, image: //base:image, plan: ':plan#plan', outputs: {got: got},",
+        "  run: [sh, -c, 'mkdir got; cd got; for f in a b; do",
+        "  wget -q http://127.0.0.1:\(server.port)/$f; done\(more)']}",
+        "use: {rule: action, image: //base:image, inputs: [':get'],",
         "  run: [sh, -c, 'cat got/a got/b >out'], outputs: {out: out}}"
       )
     }
@@ -101,8 +102,8 @@ import Testing
     let project = try Project()
     let server = try Server(folder: project.folder)
     try project.app(
-      "cut-off: {rule: test, image: //base, run: [wget, -q, -O, /dev/null, 'http://127.0.0.1:\(server.port)/']}",
-      "live: {rule: test, image: //base, network: host,",
+      "cut-off: {rule: test, image: //base:image, run: [wget, -q, -O, /dev/null, 'http://127.0.0.1:\(server.port)/']}",
+      "live: {rule: test, image: //base:image, network: host,",
       "  run: [wget, -q, -O, /dev/null, 'http://127.0.0.1:\(server.port)/']}"
     )
     let result = try project.build("//app:all", command: "test")
@@ -114,7 +115,7 @@ import Testing
 
   @Test func `without user namespaces a build ends with 36 and a hint`() throws {
     let project = try Project()
-    try project.app("hello: {rule: action, image: //base, run: [touch, out], outputs: {out: out}}")
+    try project.app("hello: {rule: action, image: //base:image, run: [touch, out], outputs: {out: out}}")
     // The limit is one of a user namespace of its own, and leaves the host's alone.
     project.prefix = [
       "unshare", "--user", "--map-root-user", "sh", "-c", "echo 0 >/proc/sys/user/max_user_namespaces && exec \"$@\"",
@@ -130,9 +131,9 @@ import Testing
     for project in [root, other] {
       try project.write("app/in", "hello\n", mode: 0o644)
       try project.app(
-        "hello: {rule: action, image: //base, inputs: [in],",
+        "hello: {rule: action, image: //base:image, inputs: [in],",
         "  run: [sh, -c, 'mkdir d; cat in >d/f; id >>d/f'], outputs: {d: d}}",
-        "image: {rule: image, base: //base, layers: [{from: ':hello', to: /opt}]}",
+        "image: {rule: image, base: //base:image, layers: [{from: ':hello', to: /opt}]}",
         "fails: {rule: test, image: ':image', run: ['false']}",
         "unit: {rule: test, image: ':image', run: [grep, hello, /opt/f]}")
     }

@@ -8,8 +8,9 @@ import Testing
     try project.link("app/code/current", to: "data/numbers")
     try project.app(
       "code: {rule: files, srcs: ['code/**']}",
-      "made: {rule: action, image: //base, run: [sh, -c, 'mkdir -p d/empty; echo made >d/file'], outputs: {d: d}}",
-      "image: {rule: image, base: //base, layers: [{from: ':code', to: /opt}, {from: ':made', to: /made}],",
+      "made: {rule: action, image: //base:image,",
+      "  run: [sh, -c, 'mkdir -p d/empty; echo made >d/file'], outputs: {d: d}}",
+      "image: {rule: image, base: //base:image, layers: [{from: ':code', to: /opt}, {from: ':made', to: /made}],",
       "  config: {entrypoint: [/opt/code/main.sh], env: {GREETING: hello}, labels: {a.b: c}, workdir: /opt}}")
   }
 
@@ -87,7 +88,8 @@ import Testing
     try project.write("app/main.sh", "#!/bin/sh\nread line\necho got $line\nexit 9\n", mode: 0o755)
     try project.app(
       "code: {rule: files, srcs: [main.sh]}",
-      "image: {rule: image, base: //base, layers: [{from: ':code', to: /opt}], config: {entrypoint: [/opt/main.sh]}}"
+      "image: {rule: image, base: //base:image, layers: [{from: ':code', to: /opt}],",
+      "  config: {entrypoint: [/opt/main.sh]}}"
     )
     let result = try project.run("run", "//app:image", "--network", "none", input: "some\n")
     #expect(result.standardOutput == "got some\n", "\(result.standardError)")

@@ -4,10 +4,10 @@ import Testing
 /// Changing any declared input changes the key; changing anything else runs nothing.
 @Suite struct `action keys` {
   private static let target =
-    "hello: {rule: action, image: //base, inputs: ['in/**', ':dep'], run: [sh, -c, 'cat in/a dep.txt >out'],"
+    "hello: {rule: action, image: //base:image, inputs: ['in/**', ':dep'], run: [sh, -c, 'cat in/a dep.txt >out'],"
     + " outputs: {out: out}}"
   private static let dependency =
-    "dep: {rule: action, image: //base, inputs: [seed], run: [cp, seed, dep.txt], outputs: {dep: dep.txt}}"
+    "dep: {rule: action, image: //base:image, inputs: [seed], run: [cp, seed, dep.txt], outputs: {dep: dep.txt}}"
 
   private func project() throws -> Project {
     let project = try Project()
@@ -62,7 +62,7 @@ import Testing
     let project = try Project()
     for folder in ["/one", "/two"] {
       try project.app(
-        "hello: {rule: action, image: //base, cwd: \(folder), run: [touch, out], outputs: {out: out}}")
+        "hello: {rule: action, image: //base:image, cwd: \(folder), run: [touch, out], outputs: {out: out}}")
       #expect(try project.build("//app:hello").executed.contains("//app:hello"), "working directory")
     }
   }
@@ -105,7 +105,7 @@ import Testing
   @Test func `a dependency that runs again with equal output stops the rebuild`() throws {
     let project = try project()
     try project.app(
-      Self.target, "dep: {rule: action, image: //base, inputs: [seed], run: [sh, -c, 'wc -c <seed >dep.txt'],",
+      Self.target, "dep: {rule: action, image: //base:image, inputs: [seed], run: [sh, -c, 'wc -c <seed >dep.txt'],",
       "  outputs: {dep: dep.txt}}")
     #expect(try project.build("//app:hello").executed == ["//app:dep", "//app:hello", "//base:image"])
     try project.write("app/seed", "dees")
@@ -118,7 +118,7 @@ import Testing
     let project = try Project()
     func app(version: String) throws {
       try project.app(
-        "image: {rule: image, base: //base, config: {labels: {version: '\(version)'}}}",
+        "image: {rule: image, base: //base:image, config: {labels: {version: '\(version)'}}}",
         "unit: {rule: test, image: ':image', run: ['true']}")
     }
     try app(version: "1")

@@ -9,8 +9,8 @@ import Testing
     try project.write("app/secret", "not declared")
     try project.write("other/x", "not declared")
     try project.app(
-      "dep: {rule: action, image: //base, run: [sh, -c, 'mkdir t; echo x >t/f'], outputs: {t: t}}",
-      "look: {rule: action, image: //base, inputs: [a/one, ':dep'],",
+      "dep: {rule: action, image: //base:image, run: [sh, -c, 'mkdir t; echo x >t/f'], outputs: {t: t}}",
+      "look: {rule: action, image: //base:image, inputs: [a/one, ':dep'],",
       "  run: [sh, -c, 'find /src | sort >/tmp/l; mv /tmp/l list; ls / | sort >>list'], outputs: {list: list}}")
     #expect(try project.build("//app:look").status == 0)
     #expect(
@@ -33,7 +33,7 @@ import Testing
   @Test func `its environment is fixed, whatever the host's is`() throws {
     let project = try Project()
     try project.app(
-      "env: {rule: action, image: //base, env: {OWN: 'a b', EMPTY: ''},",
+      "env: {rule: action, image: //base:image, env: {OWN: 'a b', EMPTY: ''},",
       "  run: [sh, -c, 'env | sort >out; id >>out; pwd >>out'],",
       "  outputs: {out: out}}")
     let result = try project.run(
@@ -60,7 +60,7 @@ import Testing
   @Test func `it has the loopback interface and no other`() throws {
     let project = try Project()
     try project.app(
-      "net: {rule: action, image: //base,",
+      "net: {rule: action, image: //base:image,",
       "  run: [sh, -c, 'ls /sys/class/net >out 2>/dev/null; ip -o link | cut -d: -f2 >out'],",
       "  outputs: {out: out}}")
     try project.link("base/bin/cut", to: "busybox")
@@ -72,9 +72,10 @@ import Testing
     let project = try Project()
     try project.write("app/in", "original\n")
     try project.app(
-      "spoil: {rule: action, image: //base, inputs: [in], run: [sh, -c, 'rm in /bin/wc; echo spoilt >in; cp in out'],",
+      "spoil: {rule: action, image: //base:image, inputs: [in],",
+      "  run: [sh, -c, 'rm in /bin/wc; echo spoilt >in; cp in out'],",
       "  outputs: {out: out}}",
-      "use: {rule: action, image: //base, inputs: [in, ':spoil'],",
+      "use: {rule: action, image: //base:image, inputs: [in, ':spoil'],",
       "  run: [sh, -c, 'cat in out >both; ls /bin/wc >>both'],",
       "  outputs: {both: both}}")
     #expect(try project.build("//app:use").status == 0)
@@ -85,9 +86,9 @@ import Testing
   @Test func `folders, modes, symlinks and empty folders are kept, times are constant`() throws {
     let project = try Project()
     try project.app(
-      "make: {rule: action, image: //base, run: [sh, -c, 'mkdir -p d/e/empty; echo x >d/x; chmod 700 d/x;",
+      "make: {rule: action, image: //base:image, run: [sh, -c, 'mkdir -p d/e/empty; echo x >d/x; chmod 700 d/x;",
       "  echo y >d/y; chmod 600 d/y; ln d/y d/hard; ln -s ../x d/e/up; ln -s /nowhere d/e/absolute'], outputs: {d: d}}",
-      "look: {rule: action, image: //base, inputs: [':make'],",
+      "look: {rule: action, image: //base:image, inputs: [':make'],",
       "  run: [sh, -c, 'find d | sort | while read f; do stat -c \"%n %A %Y\" $f; readlink $f; done >list; true'],",
       "  outputs: {list: list}}")
     let built = try project.build("//app:look")
@@ -129,9 +130,9 @@ import Testing
     let project = try Project()
     try project.write("app/text", "from a file\n")
     try project.app(
-      "with: {rule: action, image: //base, inputs: [text], stdin: text,",
+      "with: {rule: action, image: //base:image, inputs: [text], stdin: text,",
       "  run: [sh, -c, 'cat >out'], outputs: {out: out}}",
-      "without: {rule: action, image: //base, run: [sh, -c, 'cat >out'], outputs: {out: out}}")
+      "without: {rule: action, image: //base:image, run: [sh, -c, 'cat >out'], outputs: {out: out}}")
     let result = try project.run("build", "//app:all", input: "the caller's")
     #expect(result.status == 0, "\(result.standardError)")
     #expect(try project.output("//app:with") == "from a file\n")
@@ -142,9 +143,11 @@ import Testing
     let project = try Project()
     try project.write("app/tests/deep/a", "A")
     try project.app(
-      "dep: {rule: action, image: //base, run: [sh, -c, 'mkdir t; echo x >t/f'], outputs: {tree: t}}",
-      "look: {rule: action, image: //base, cwd: /work, inputs: {/opt/tests: ['tests/**'], /opt/dep: [':dep#tree']},",
-      "  run: [sh, -c, 'find /opt -type f | sort >\"$0\"; echo \"$1\" >>\"$0\"; pwd >>\"$0\"', '${out:list}', '${in:tree}'],",
+      "dep: {rule: action, image: //base:image, run: [sh, -c, 'mkdir t; echo x >t/f'], outputs: {tree: t}}",
+      "look: {rule: action, image: //base:image, cwd: /work,",
+      "  inputs: {/opt/tests: ['tests/**'], /opt/dep: [':dep#tree']},",
+      "  run: [sh, -c, 'find /opt -type f | sort >\"$0\"; echo \"$1\" >>\"$0\"; pwd >>\"$0\"',",
+      "  '${out:list}', '${in:tree}'],",
       "  outputs: {list: list}}")
     let built = try project.build("//app:look")
     #expect(built.status == 0, "\(built.error)")
@@ -154,13 +157,14 @@ import Testing
   @Test func `memory, processes, scratch space and time are limited`() throws {
     let project = try Project()
     try project.app(
-      "memory: {rule: test, image: //base, memory: 32MiB,",
+      "memory: {rule: test, image: //base:image, memory: 32MiB,",
       "  run: [sh, -c, 'dd if=/dev/zero of=/dev/null bs=512M count=1']}",
-      "processes: {rule: test, image: //base, processes: 20,",
+      "processes: {rule: test, image: //base:image, processes: 20,",
       "  run: [sh, -c, 'i=0; while [ $i -lt 60 ]; do sleep 5 & i=$((i+1)); done; wait']}",
-      "scratch: {rule: test, image: //base, scratch: 1MiB, run: [sh, -c, 'dd if=/dev/zero of=big bs=1M count=4']}",
-      "time: {rule: test, image: //base, timeout: 1s, run: [sleep, '30']}",
-      "fine: {rule: test, image: //base, memory: 64MiB, processes: 20, scratch: 2MiB, timeout: 20s,",
+      "scratch: {rule: test, image: //base:image, scratch: 1MiB,",
+      "  run: [sh, -c, 'dd if=/dev/zero of=big bs=1M count=4']}",
+      "time: {rule: test, image: //base:image, timeout: 1s, run: [sleep, '30']}",
+      "fine: {rule: test, image: //base:image, memory: 64MiB, processes: 20, scratch: 2MiB, timeout: 20s,",
       "  run: [sh, -c, 'dd if=/dev/zero of=small bs=512K count=1']}")
     let result = try project.build("//app:all", command: "test")
     #expect(result.status == 3, "\(result.error)")
