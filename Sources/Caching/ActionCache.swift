@@ -67,8 +67,8 @@ package struct ActionCache: Sendable {
     return record
   }
 
-  /// Notes that results were used without being looked up: a no-op build reads its own state log only, and what it stands
-  /// on must not look forgotten to gc. Call it once a day at most.
+  /// Notes that results were used without being looked up: a no-op build reads its own state log only, and what it
+  /// stands on must not look forgotten to gc. Call it once a day at most.
   package func noteUse(of keys: some Sequence<Fingerprint>) {
     for key in keys { store.noteUse(store.recordPath(key)) }
   }

@@ -69,8 +69,8 @@ package struct Directory: Sendable {
 
   // MARK: Decoding
 
-  /// `nil` unless the bytes are exactly the canonical encoding of a folder with sound names: no `/`, NUL, `.` or `..`, no
-  /// name twice, each list sorted.
+  /// `nil` unless the bytes are exactly the canonical encoding of a folder with sound names: no `/`, NUL, `.` or `..`,
+  /// no name twice, each list sorted.
   ///
   /// Properties that Slipway does not write (modes, times) make it `nil` too: accepting them would give one folder two
   /// digests.

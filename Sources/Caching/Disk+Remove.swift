@@ -4,8 +4,8 @@ import SystemPackage
 extension Disk {
   /// Removes a file, or a folder with all in it, following no symlink; nothing there is no error.
   ///
-  /// Folders without permissions (overlay leaves `work/work` at mode 000) are opened up first. However deep the tree, at
-  /// most 32 descriptors are open: what lies deeper is first moved to the top.
+  /// Folders without permissions (overlay leaves `work/work` at mode 000) are opened up first. However deep the tree,
+  /// at most 32 descriptors are open: what lies deeper is first moved to the top.
   package static func removeTree(_ path: String) throws {
     if unlink(path) == 0 || errno == ENOENT { return }
     guard errno == EISDIR || errno == EPERM, let status = try status(path), status.kind == .folder else {

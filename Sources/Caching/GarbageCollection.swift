@@ -18,9 +18,9 @@ extension Store {
   /// Removes what was not used for longest, until the rest is within the limits.
   ///
   /// Records go first, by age and then least recently used; then the trees, layers and blobs that no record names.
-  /// Such things without a record (sources, input trees) were made by a build too: those used within `grace` stay unless
-  /// the size demands otherwise. The generation is raised and the reasons are written before anything goes, so that a
-  /// kill on the way leaves no state log that trusts what is gone.
+  /// Such things without a record (sources, input trees) were made by a build too: those used within `grace` stay
+  /// unless the size demands otherwise. The generation is raised and the reasons are written before anything goes, so
+  /// that a kill on the way leaves no state log that trusts what is gone.
   ///
   /// - Parameters:
   ///   - maxSize: Bytes; `nil` for no limit.

@@ -57,7 +57,8 @@ extension Store {
     return Hold(file)
   }
 
-  /// Raised by every gc before it removes anything; a state log that was written under another one is not to be trusted.
+  /// Raised by every gc before it removes anything; a state log that was written under another one is not to be
+  /// trusted.
   package var generation: Int {
     guard let bytes = try? Disk.contents(of: base + "/generation", limit: 32) else { return 0 }
     return Int(String(decoding: bytes, as: UTF8.self).filter { $0 != "\n" }) ?? 0

@@ -112,7 +112,8 @@ extension Store {
 
   // MARK: Export
 
-  /// Copies a file or directory to a path outside the store, in place of what is there, as files that the user may write.
+  /// Copies a file or directory to a path outside the store, in place of what is there, as files that the user may
+  /// write.
   ///
   /// Never hard links: an edit of an output must not reach the store. The copy is made beside the path and put in its
   /// place by a rename. Images are written by OCI's layout writer.
@@ -147,8 +148,8 @@ extension Store {
 }
 
 extension Disk {
-  /// Renames to a path, whatever is there: a file over a file in one step; a folder is first moved aside, so that a kill
-  /// between the two leaves the path empty, but never half old and half new.
+  /// Renames to a path, whatever is there: a file over a file in one step; a folder is first moved aside, so that a
+  /// kill between the two leaves the path empty, but never half old and half new.
   package static func putInPlace(_ temporary: String, at path: String) throws {
     if Glibc.rename(temporary, path) == 0 { return }
     guard [EEXIST, ENOTEMPTY, EISDIR, ENOTDIR].contains(errno) else { throw failure("rename a finished copy to", path) }

@@ -6,11 +6,11 @@ import SystemPackage
 
 /// The local content store and action cache: one folder, shared by all checkouts and processes of a user.
 ///
-/// Everything enters by a temporary file or folder and a rename, so whatever is visible is whole; a process killed at any
-/// instant leaves no more than a folder under `tmp`, which anyone may remove. Nothing is synced: kill -9 loses no page
-/// of the kernel's cache, and after a power cut a file system that orders data before size (ext4, XFS, btrfs) shows a
-/// blob that was not written out as too short, which every look-up notices, since names are stored with sizes. A record
-/// carries a checksum. Syncing each blob would cost milliseconds a file to protect what can be built again.
+/// Everything enters by a temporary file or folder and a rename, so whatever is visible is whole; a process killed at
+/// any instant leaves no more than a folder under `tmp`, which anyone may remove. Nothing is synced: kill -9 loses no
+/// page of the kernel's cache, and after a power cut a file system that orders data before size (ext4, XFS, btrfs)
+/// shows a blob that was not written out as too short, which every look-up notices, since names are stored with sizes.
+/// A record carries a checksum. Syncing each blob would cost milliseconds a file to protect what can be built again.
 package final class Store: Sendable {
   package let root: FilePath
   let base: String
@@ -96,7 +96,8 @@ package final class Store: Sendable {
     if Glibc.rename(temporary, path) != 0 { throw Disk.failure("rename a temporary file to", path) }
   }
 
-  /// Puts a finished temporary folder at its place; where another process was first, its folder stays and this one goes.
+  /// Puts a finished temporary folder at its place; where another process was first, its folder stays and this one
+  /// goes.
   ///
   /// `tree` and `layer` folders are named by their content, so either is as good.
   package func publishFolder(_ temporary: FilePath, at path: FilePath) throws {

@@ -158,8 +158,8 @@ extension Store {
     }
   }
 
-  /// A tree shares the inodes of its blobs, so one with a damaged file must go too; trees are cheap, so all go that can no
-  /// longer be walked or that name a digest whose blob was bad.
+  /// A tree shares the inodes of its blobs, so one with a damaged file must go too; trees are cheap, so all go that can
+  /// no longer be walked or that name a digest whose blob was bad.
   private func removeTreesWithBadFiles(_ bad: Set<String>, _ result: inout Verification) throws {
     guard !bad.isEmpty else { return }
     var trees: [(String, String)] = []

@@ -1,7 +1,7 @@
 /// A JSON value whose encoding is one and the same everywhere: keys sorted by bytes, no spaces, `/` not escaped.
 ///
-/// Foundation's encoder would do it too, but promises no bytes, and digests of images hang on them. Numbers keep the text
-/// that they were read as.
+/// Foundation's encoder would do it too, but promises no bytes, and digests of images hang on them. Numbers keep the
+/// text that they were read as.
 package enum JSON: Hashable, Sendable {
   case null
   case bool(Bool)

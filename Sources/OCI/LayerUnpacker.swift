@@ -7,9 +7,9 @@ import SystemPackage
 
 /// Unpacks layers to folders that serve as lower layers of an overlay mounted with `userxattr`, as an ordinary user.
 ///
-/// Owners, set-id bits, extended attributes and device nodes are dropped; modes are kept, but the owner can always read,
-/// write and enter, since an overlay cannot copy up what it cannot read. Times are the tar's: Python's compiled files
-/// name the times of their sources.
+/// Owners, set-id bits, extended attributes and device nodes are dropped; modes are kept, but the owner can always
+/// read, write and enter, since an overlay cannot copy up what it cannot read. Times are the tar's: Python's compiled
+/// files name the times of their sources.
 ///
 /// libarchive parses, but does not write: its own writer works from the process's working folder, which threads share.
 /// Every entry is made by descriptor below the layer's folder instead, through no symlink.

@@ -1,5 +1,6 @@
 import Digests
 import Glibc
+import Synchronization
 import SystemPackage
 import Testing
 
@@ -7,6 +8,11 @@ import Testing
 
 /// Writers that meet, each with a store value of its own, as processes have.
 @Suite struct ConcurrencyTests {
+  /// What one task tells another.
+  final class End: Sendable {
+    let isReached = Atomic<Bool>(false)
+  }
+
   let scratch: Scratch
 
   init() throws { scratch = try Scratch() }
@@ -60,6 +66,38 @@ import Testing
       }
     }
     #expect(try store.verify().removed == [])
+  }
+
+  @Test func `a blob that others replace all the time can be linked all the time`() async throws {
+    let path = scratch.path + "/store"
+    let store = try scratch.store()
+    let file = try store.insert(text: "")
+    let place = try store.path(of: file).string
+    var roots: [DirectoryArtifact] = []
+    for number in 0..<12 {
+      var builder = TreeBuilder(store)
+      for name in 0..<1000 { try builder.add("\(number).\(name)", .file(file)) }
+      roots.append(try builder.finish())
+    }
+    let all = roots
+    // The kernel links no inode whose last name another thread is just taking: only many tries hit that instant.
+    let end = End()
+    try await withThrowingTaskGroup(of: Void.self) { group in
+      group.addTask {
+        let store = try Store(root: FilePath(path))
+        while !end.isReached.load(ordering: .relaxed) {
+          let copy = try store.temporaryPath()
+          try Disk.open(copy, O_WRONLY | O_CREAT | O_EXCL, mode: 0o444).close()
+          try Disk.rename(copy, place)
+        }
+      }
+      group.addTask {
+        defer { end.isReached.store(true, ordering: .relaxed) }
+        for root in all { _ = try store.materialize(root) }
+      }
+      try await group.waitForAll()
+    }
+    for root in all { #expect(try Disk.names(inFolder: store.treePath(root.root)).count == 1000) }
   }
 
   @Test func `a tree whose blob is missing is an error that leaves nothing behind`() throws {
