@@ -72,18 +72,32 @@ extension Store {
 
   private var evictedPath: String { base + "/evicted.log" }
 
+  struct Eviction: Sendable {
+    /// Seconds since 1970.
+    var time: Int64
+    var policy: String
+  }
+
   /// When and why gc removed a record, if it did so not too long ago.
+  ///
+  /// A first build misses thousands of times: the log is read again only when it is another one.
   func eviction(of key: Fingerprint) -> (time: Int64, policy: String)? {
-    guard let bytes = try? Disk.contents(of: evictedPath, limit: 4 << 20) else { return nil }
-    let wanted = Array(key.description.utf8)
-    for line in bytes.split(separator: UInt8(ascii: "\n")).reversed() {
-      let fields = line.split(separator: UInt8(ascii: " "))
-      guard fields.count == 3, fields[1].elementsEqual(wanted),
-        let time = Int64(String(decoding: fields[0], as: UTF8.self))
-      else { continue }
-      return (time, String(decoding: fields[2], as: UTF8.self))
+    guard let changed = try? Disk.status(evictedPath)?.changed else { return nil }
+    return evictions.withLock { state in
+      if state.changed != changed { state = (changed, readEvictions()) }
+      return state.known[key].map { ($0.time, $0.policy) }
     }
-    return nil
+  }
+
+  private func readEvictions() -> [Fingerprint: Eviction] {
+    guard let bytes = try? Disk.contents(of: evictedPath, limit: 4 << 20) else { return [:] }
+    var known: [Fingerprint: Eviction] = [:]
+    for line in bytes.split(separator: UInt8(ascii: "\n")) {
+      let fields = line.split(separator: UInt8(ascii: " ")).map { String(decoding: $0, as: UTF8.self) }
+      guard fields.count == 3, let time = Int64(fields[0]), let key = Fingerprint(hex: fields[1]) else { continue }
+      known[key] = Eviction(time: time, policy: fields[2])
+    }
+    return known
   }
 
   /// Adds lines `seconds key policy`, and forgets the older half once there is more than a megabyte.

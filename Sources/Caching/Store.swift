@@ -19,6 +19,9 @@ package final class Store: Sendable {
   /// Roots of directories whose whole content was seen to be there, for the generation that it was seen in.
   let complete = Mutex<(generation: Int, roots: Set<Digest>)>((0, []))
 
+  /// What `evicted.log` said when it was last read, with the change time that it had.
+  let evictions = Mutex<(changed: Int64, known: [Fingerprint: Eviction])>((0, [:]))
+
   private static let sessions = Atomic<Int>(0)
 
   private struct Session {

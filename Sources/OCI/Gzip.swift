@@ -10,8 +10,8 @@ import Digests
 /// depend on how many there are. No name, no time, a fixed level. The bytes still depend on zlib's version: what
 /// identifies a layer across machines is its diffID.
 final class LayerSink {
-  /// Measured on a Debian root of 176 MB with two threads: level 1 saves half of the time of level 4 and costs a fifth
-  /// more bytes; level 6 takes twice as long as level 4 for 3 % fewer bytes.
+  /// Measured on a Debian root with Python, 216 MB, in seconds of processor time: level 1 takes 1.8 to give 84.4 MB, level
+  /// 4 2.6 for 78.8 MB, level 6 5.1 for 76.7 MB, level 9 20.5 for 76.2 MB. Two threads halve the wait.
   static let level = 4
   static let piece = 4 << 20
 
