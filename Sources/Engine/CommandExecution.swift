@@ -67,6 +67,7 @@ struct CommandExecution {
   let key: ActionKey
   /// Only of a fetch.
   var fetchPlan: FetchPlan?
+  let events: EventStream
 
   /// Runs it once; the record is stored by the caller.
   ///
@@ -84,7 +85,7 @@ struct CommandExecution {
     var spec = try await specification(log: log)
     if let captured { spec.standardOutput = captured.file }
     // The outputs are read through the sandbox's view, which needs its scratch folder until the end.
-    defer { if case .folder(let path) = spec.scratch { try? Disk.removeTree(path) } }
+    defer { discard(spec.scratch) }
     let started = Self.now()
     let result = try await sandbox.run(spec)
     defer { for output in result.outputs { try? output?.close() } }
@@ -102,12 +103,17 @@ struct CommandExecution {
       try append(Array("slipway: stopped after \(Int(spec.limits.wallClock)) s (timeout)\n".utf8), to: log)
     }
     var outputs: [ActionRecord.Output] = []
-    if verdict == .passed {
-      let problems = try collect(result.outputs, into: &outputs)
-      if !problems.isEmpty {
-        try append(Array(problems.map { $0 + "\n" }.joined().utf8), to: log)
-        (verdict, code) = (.failed, code == 0 ? 1 : code)
-      }
+    var problems: [Diagnostic] = []
+    if verdict == .passed { problems = try collect(result, since: started, into: &outputs) }
+    var junit: FileArtifact?
+    if target.rule == .test, let file = result.outputs[action.outputs.count] {
+      do {
+        junit = try store.capture(file: file, name: ActionPlanner.junitPath)
+      } catch let error as Diagnostic where error.cause == .build { problems.append(error) }
+    }
+    if !problems.isEmpty {
+      try append(Array(problems.map(\.rendered).joined().utf8), to: log)
+      if verdict == .passed { (verdict, code) = (.failed, 1) }
     }
     if verdict == .passed, attempt > 1 { verdict = .flaky }
     var record = ActionRecord(
@@ -118,10 +124,19 @@ struct CommandExecution {
     record.peakMemory = Int64(result.peakMemory)
     record.attempt = Int64(attempt)
     record.log = try insertLog(log)
-    if target.rule == .test, let last = result.outputs.last, let junit = last {
-      record.junit = try? store.capture(file: junit, name: "the JUnit report of \(target.label)")
-    }
+    record.junit = junit
     return record
+  }
+
+  /// Removes what the command wrote; what stays costs disk until this process is gone, which is worth a warning.
+  private func discard(_ scratch: SandboxSpec.Scratch) {
+    guard case .folder(let path) = scratch else { return }
+    do {
+      try Disk.removeTree(path)
+    } catch {
+      let reason = error.diagnostic(about: target.label).message
+      events.emit(Event(.cacheWarning, message: Diagnostic.warning("\(reason); it stays for now").rendered))
+    }
   }
 
   // MARK: The sandbox's view
@@ -146,16 +161,18 @@ struct CommandExecution {
       if target.rule == .fetch { spec.environment += HostNetwork.environment }
     }
     spec.mounts += try secretMounts()
-    limit(&spec)
+    try limit(&spec)
     spec.outputs = action.outputs.map { Self.absolute($0.path, in: action.workingDirectory) }
     if target.rule == .test { spec.outputs.append(ActionPlanner.junitPath) }
+    // Looked through only when an output is missing.
+    if !action.outputs.isEmpty { spec.outputs.append(action.workingDirectory) }
     if let stdin = action.stdin { spec.standardInput = try openInput(at: stdin) }
     spec.standardOutput = log
     spec.standardError = log
     return spec
   }
 
-  private func limit(_ spec: inout SandboxSpec) {
+  private func limit(_ spec: inout SandboxSpec) throws {
     let own = target.declaration.resources
     let general = workspace.settings.defaults[target.rule] ?? Resources()
     spec.limits.wallClock = Double(own.timeout ?? general.timeout ?? 600)
@@ -167,7 +184,7 @@ struct CommandExecution {
     // What gives files only fits into memory; a folder may be of any size, and is better on disk.
     let needsDisk =
       target.rule == .fetch || (target.rule == .action && !action.outputs.allSatisfy { $0.path.contains(".") })
-    if needsDisk, let folder = try? store.makeTemporaryFolder() { spec.scratch = .folder(folder.string) }
+    if needsDisk { spec.scratch = .folder(try store.makeTemporaryFolder().string) }
   }
 
   /// Files and symlinks become one tree, the topmost layer; folders are mounted at their place.
@@ -241,11 +258,13 @@ struct CommandExecution {
     }
   }
 
-  private func collect(_ found: [FileDescriptor?], into outputs: inout [ActionRecord.Output]) throws -> [String] {
-    var problems: [String] = []
-    for (index, output) in action.outputs.enumerated() {
-      guard let file = found[index] else {
-        problems.append("slipway: declared output `\(output.path)` was not created by \(target.label)")
+  private func collect(
+    _ result: SandboxResult, since start: Int64, into outputs: inout [ActionRecord.Output]
+  ) throws -> [Diagnostic] {
+    var problems: [Diagnostic] = []
+    for (output, found) in zip(action.outputs, result.outputs) {
+      guard let file = found else {
+        problems.append(missing(output.path, in: result.outputs.last ?? nil, since: start))
         continue
       }
       do {
@@ -255,9 +274,7 @@ struct CommandExecution {
           ? .directory(try store.capture(directory: file, name: output.path))
           : .file(try store.capture(file: file, name: output.path))
         outputs.append(ActionRecord.Output(name: output.name, path: output.path, artifact: artifact))
-      } catch let error as Diagnostic where error.cause != .environment {
-        problems.append("slipway: \(error.message)")
-      }
+      } catch let error as Diagnostic where error.cause != .environment { problems.append(error) }
     }
     if let fetchPlan, problems.isEmpty {
       var files: [(path: String, digest: Digest)] = []
@@ -268,16 +285,34 @@ struct CommandExecution {
           try store.walk(directory) { path, node in
             switch node {
             case .file(let file): files.append((path, file.digest))
-            case .symlink: problems.append("slipway: `\(path)` is a symlink, which no plan holds")
+            case .symlink: problems.append(.error("`\(path)` is a symlink, which no plan holds", cause: .build))
             case .folder: break
             }
           }
         case .image: break
         }
       }
-      problems += fetchPlan.problems(of: files).map { "slipway: \($0)" }
+      problems += fetchPlan.problems(of: files).map { .error($0, cause: .build) }
     }
     return problems
+  }
+
+  private func missing(_ output: String, in folder: FileDescriptor?, since start: Int64) -> Diagnostic {
+    let known = action.inputs.map(\.path) + action.outputs.map { Self.absolute($0.path, in: action.workingDirectory) }
+    let skipped = Set(known)
+    let written = folder.map { folder in
+      WrittenFiles(in: folder, since: start) { skipped.contains(Self.absolute($0, in: action.workingDirectory)) }
+    }
+    let near = written?.near(output) ?? []
+    let list = near.map { "`\($0)`" }.joined(separator: ", ")
+    let more = (written?.paths.count ?? 0) - near.count
+    let note =
+      near.isEmpty
+      ? "wrote nothing else below `\(action.workingDirectory)`"
+      : "it wrote \(list)" + (more > 0 ? " and \(more) more" : "")
+    return .error(
+      "declared output `\(output)` was not created by \(target.label)", cause: .build,
+      notes: [Diagnostic.Note("the command exited 0" + (near.isEmpty ? " and " : "; ") + note)])
   }
 
   private func append(_ bytes: [UInt8], to log: FileDescriptor) throws {

@@ -103,9 +103,15 @@ extension Session {
     spec.interactive = isatty(0) == 1
     spec.limits.wallClock = 86_400
     spec.limits.memory = nil
-    let result = try await build.sandbox.run(spec)
+    let result: SandboxResult
+    do {
+      result = try await build.sandbox.run(spec)
+    } catch {
+      if case .folder(let path) = spec.scratch { try Disk.removeTree(path) }
+      throw error
+    }
     for output in result.outputs { try? output?.close() }
-    if case .folder(let path) = spec.scratch { try? Disk.removeTree(path) }
+    if case .folder(let path) = spec.scratch { try Disk.removeTree(path) }
     return Self.code(result.status)
   }
 
@@ -124,8 +130,8 @@ extension Session {
     let build = try Build(
       workspace: workspace, store: store, plan: plan, history: history, options: BuildOptions(), events: events)
     let outcome = try await build.run([target.label])
-    try? workspace.tree.save()
-    try? history.save()
+    try workspace.tree.save()
+    try history.save()
     guard outcome.exitCode == 0, case .image(let image)? = outcome.outputs[target.label]?.first?.artifact else {
       return outcome.exitCode == 0 ? 37 : outcome.exitCode
     }

@@ -53,10 +53,10 @@ extension Session {
     for label in Set(tests).sorted() {
       guard let entry = history.entry(of: label), let record = store.actions.any(entry.key) else { continue }
       let bytes: [UInt8]
-      if let junit = record.junit, let own = try? store.read(junit.digest, limit: 64 << 20) {
-        bytes = own
+      if let junit = record.junit {
+        bytes = try store.read(junit.digest, limit: 64 << 20)
       } else {
-        let log = record.log.flatMap { try? store.read($0.digest, limit: 64 << 20) } ?? []
+        let log = try record.log.map { try store.read($0.digest, limit: 1 << 30) } ?? []
         let report = JUnitReport(
           label: label.description, verdict: record.verdict, milliseconds: record.duration,
           log: String(decoding: log.suffix(64 << 10), as: UTF8.self))

@@ -116,7 +116,7 @@ extension Build {
         .command(
           CommandExecution(
             workspace: workspace, store: store, sandbox: sandbox, layers: layers, snapshot: snapshot, target: target,
-            action: action, key: key, fetchPlan: fetchPlan)), key)
+            action: action, key: key, fetchPlan: fetchPlan, events: events)), key)
     }
   }
 }

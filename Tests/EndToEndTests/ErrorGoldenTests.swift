@@ -78,9 +78,20 @@ import Testing
       "report: {rule: action, image: //base:image, run: [sh, -c, 'mkdir dist; touch dist/Report.json'],",
       "  outputs: {report: dist/report.json}}")
     try project.note("build", "//app:report")
+    // What it reads and what it gives are no near misses.
+    try project.write("app/dist/reports.json", "an input")
     try project.app(
-      "fifo: {rule: action, image: //base:image, run: [mkfifo, pipe], outputs: {pipe: pipe}}")
+      "report: {rule: action, image: //base:image, inputs: [dist/reports.json],",
+      "  run: [sh, -c, 'mkdir out; touch out/report.json dist/a dist/b dist/given unrelated'],",
+      "  outputs: {given: dist/given, report: dist/report.json}}",
+      "nothing: {rule: action, image: //base:image, inputs: [dist/reports.json], run: ['true'], outputs: {x: x}}")
+    try project.note("build", "//app:report")
+    try project.note("build", "//app:nothing")
+    try project.app(
+      "fifo: {rule: action, image: //base:image, run: [mkfifo, pipe], outputs: {pipe: pipe}}",
+      "junit: {rule: test, image: //base:image, run: [mkdir, '${junit}']}")
     try project.note("build", "//app:fifo")
+    try project.note("build", "//app:junit")
     try project.expectGolden("missing-output")
   }
 
