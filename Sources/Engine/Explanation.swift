@@ -15,6 +15,8 @@ package struct Explanation: Sendable {
   /// One line: `hit …` or `miss: …`.
   package var headline: String
   package var changes: [Change] = []
+  /// What the result was made of besides its key; shown below the headline.
+  package var notes: [String] = []
 
   /// The fields in which two keys differ, in the order of the new one; what only the old one had comes last.
   package static func changes(from old: [KeyField], to new: [KeyField]) -> [Change] {
@@ -56,7 +58,7 @@ package struct Explanation: Sendable {
       default: field.value.count > 120 ? String(field.value.prefix(117)) + "…" : field.value
       }
     }
-    var lines = [headline]
+    var lines = [headline] + notes.map { "  = " + $0 }
     var rows: [(String, String, String)] = []
     for change in changes {
       switch change {
@@ -113,7 +115,8 @@ extension Build {
       {
         return Explanation(headline: "miss: the result \(key) is older than its freshness of \(freshness.value) s")
       }
-      return Explanation(headline: "hit (\(key)), executed in \(record.duration) ms")
+      return Explanation(
+        headline: "hit (\(key)), executed in \(record.duration) ms", notes: try releases(of: record))
     case .miss(let reason):
       if let failure = actions.failure(work.key.fingerprint) {
         return Explanation(
@@ -129,6 +132,17 @@ extension Build {
       return Explanation(
         headline: "miss: inputs differ from the last result (\(short))",
         changes: Explanation.changes(from: old.explanation, to: work.key.explanation))
+    }
+  }
+
+  /// The archive's state at the first use of a floating root file system.
+  private func releases(of record: ActionRecord) throws -> [String] {
+    guard case .file(let file)? = record.output(named: ActionRecord.releasesOutput), record.rule == Rule.rootfs.rawValue
+    else { return [] }
+    let text = String(decoding: try store.read(file.digest, limit: 1 << 20), as: UTF8.self)
+    return text.split(separator: "\n").map { line in
+      let parts = line.split(separator: " ", maxSplits: 1)
+      return parts.count == 2 ? "floating: \(parts[1].drop { $0 == " " }) \(parts[0])" : String(line)
     }
   }
 

@@ -17,6 +17,8 @@ struct RootfsExecution: Sendable {
   let store: Store
   let target: Target
   let lock: RootfsLock?
+  /// The keys that alone may sign the mirror's indices; `nil` for those that the host trusts.
+  let keyring: RootfsKeyring?
   let key: ActionKey
 
   private static let tool = "/usr/bin/mmdebstrap"
@@ -36,7 +38,6 @@ struct RootfsExecution: Sendable {
     return version
   }
 
-  /// The parsed lock and the text that it was parsed from, which is in the key.
   /// The version that the script says it has: starting Perl to ask it costs a tenth of a second.
   private static func writtenVersion() throws -> String? {
     let text = String(decoding: try Disk.contents(of: tool, limit: 4 << 20) ?? [], as: UTF8.self)
@@ -46,6 +47,7 @@ struct RootfsExecution: Sendable {
     return "mmdebstrap " + rest[..<end]
   }
 
+  /// The parsed lock and the text that it was parsed from, which is in the key.
   static func lock(of target: Target, in workspace: Workspace) throws -> (lock: RootfsLock, text: String)? {
     guard let text = try lockText(of: target, in: workspace), let lock = target.declaration.rootfs?.lock else {
       return nil
@@ -64,15 +66,6 @@ struct RootfsExecution: Sendable {
     }
   }
 
-  /// Blanks what names the host, its mirrors or the moment.
-  private static let cleaning = """
-    set -e; cd "$1"
-    for f in etc/resolv.conf etc/hostname etc/apt/sources.list etc/machine-id; do rm -f "$f"; : > "$f"; chmod 0644 "$f"; done
-    rm -rf etc/apt/preferences.d/slipway etc/apt/sources.list.d/* etc/apt/apt.conf.d/99mmdebstrap \
-      var/cache/debconf/*-old var/cache/ldconfig var/lib/dpkg/*-old var/log/* var/lib/dbus/machine-id root/.cache \
-      etc/*-
-    """
-
   func run() async throws -> ActionRecord {
     let started = CommandExecution.now()
     let clock = ContinuousClock.now
@@ -80,10 +73,7 @@ struct RootfsExecution: Sendable {
     defer { try? Disk.removeTree(folder.string) }
     let tar = folder.appending("root.tar").string
     let log = folder.appending("log").string
-    let status = try await HostTool.run(
-      arguments(writing: tar), environment: Self.environment, log: log, timeout: Self.timeout)
-    let report = RootfsReport(parsing: try Disk.contents(of: log, limit: 64 << 20) ?? [])
-    try report.check(against: lock, succeeded: status == 0, label: target.label)
+    let (status, report) = try await start(writing: tar, log: log)
     let logFile = try Disk.open(log, O_RDONLY)
     defer { try? logFile.close() }
     var record = ActionRecord(
@@ -103,6 +93,14 @@ struct RootfsExecution: Sendable {
       let image = try ImageBuilder(store).build(
         base: nil, platform: Workspace.platform, layers: [(layer, "slipway \(target.label)")], change: change)
       record.outputs = [ActionRecord.Output(name: "image", path: "", artifact: .image(image))]
+      // What a floating target was made of. A locked one is a function of its lock, and must give no other output.
+      if lock == nil {
+        let text = report.releases.map { $0 + "\n" }.joined()
+        record.outputs.append(
+          ActionRecord.Output(
+            name: ActionRecord.releasesOutput, path: "releases.txt",
+            artifact: .file(try store.insert(Array(text.utf8)))))
+      }
       record.verdict = .passed
     }
     record.completedAt = CommandExecution.now()
@@ -119,16 +117,25 @@ struct RootfsExecution: Sendable {
     return variables
   }
 
+  /// Runs mmdebstrap; `nil` throws the root file system away. Throws where the mirror or the lock is at fault.
+  private func start(writing tar: String?, log: String) async throws -> (status: Int32, report: RootfsReport) {
+    let keys = try keyring.map { try $0.placed() }
+    defer { if let keys { try? Disk.removeTree(keys) } }
+    let status = try await HostTool.run(
+      arguments(writing: tar, keys: keys), environment: Self.environment, log: log, timeout: Self.timeout)
+    let report = RootfsReport(parsing: try Disk.contents(of: log, limit: 64 << 20) ?? [])
+    let root = target.declaration.rootfs
+    try report.check(
+      against: lock, succeeded: status == 0, label: target.label,
+      mirror: root.map { RootfsSources($0).name } ?? "", snapshot: root?.snapshot?.value)
+    return (status, report)
+  }
+
   /// The packages that the target has when they are taken from the mirror as it is now.
   func resolve() async throws -> RootfsLock {
     let folder = try store.makeTemporaryFolder()
     defer { try? Disk.removeTree(folder.string) }
-    let log = folder.appending("log").string
-    let status = try await HostTool.run(
-      arguments(writing: nil), environment: Self.environment, log: log, timeout: Self.timeout)
-    let bytes = try Disk.contents(of: log, limit: 64 << 20) ?? []
-    let report = RootfsReport(parsing: bytes)
-    try report.check(against: nil, succeeded: status == 0, label: target.label)
+    let (status, report) = try await start(writing: nil, log: folder.appending("log").string)
     guard status == 0 else {
       throw Diagnostic.error(
         "cannot resolve the packages of \(target.label): mmdebstrap ended with \(status)", cause: .build,
@@ -137,8 +144,7 @@ struct RootfsExecution: Sendable {
     return try report.lock(label: target.label)
   }
 
-  /// `nil` throws the root file system away.
-  func arguments(writing tar: String?) throws -> [String] {
+  func arguments(writing tar: String?, keys: String?) throws -> [String] {
     guard let root = target.declaration.rootfs else {
       throw Diagnostic.error("\(target.label) says nothing of its root file system", cause: .internal)
     }
@@ -148,31 +154,63 @@ struct RootfsExecution: Sendable {
     var arguments = [
       Self.tool, "--quiet", getuid() == 0 ? "--mode=root" : "--mode=unshare",
       "--variant=\(root.variant?.value ?? "minbase")", "--format=\(tar == nil ? "null" : "tar")",
-      "--architectures=\(architecture)",
+      "--architectures=\(architecture)", "--skip=update",
     ]
     if !packages.isEmpty { arguments.append("--include=" + packages.joined(separator: ",")) }
     if !root.components.isEmpty {
       arguments.append("--components=" + root.components.map(\.value).joined(separator: ","))
     }
+    // With keys of its own the target trusts no others, not even those that mmdebstrap knows for the suite.
+    if let keys { arguments += ["--keyring=\(keys)", "--skip=check/signed-by"] }
+    // The indices of the past have expired.
+    if root.snapshot != nil { arguments.append("--aptopt=Acquire::Check-Valid-Until \"false\"") }
     for path in root.exclude { arguments.append("--dpkgopt=path-exclude=\(path.value)") }
-    for hook in lock?.preferenceHooks ?? [] { arguments.append("--setup-hook=\(hook)") }
-    if let lock { arguments.append("--extract-hook=\(RootfsReport.probe(lock))") }
+    for hook in RootfsHooks.setup(root.packages.map(\.value), lock) { arguments.append("--setup-hook=\(hook)") }
     // Before the target's own commands, which may remove dpkg, and after them, since they may install.
-    arguments.append("--customize-hook=\(RootfsReport.listing)")
+    arguments.append("--customize-hook=\(RootfsHooks.listing)")
     for command in root.customize {
-      arguments.append("--customize-hook=chroot \"$1\" /bin/sh -e -c \(Self.quoted(command.value))")
+      arguments.append("--customize-hook=\(RootfsHooks.customization(command.value))")
     }
-    if !root.customize.isEmpty { arguments.append("--customize-hook=\(RootfsReport.listing)") }
-    arguments.append("--customize-hook=\(Self.cleaning)")
-    arguments += [root.suite.value, tar ?? "/dev/null"]
-    if let mirror = root.mirror { arguments.append(mirror.value) }
-    return arguments
+    if !root.customize.isEmpty { arguments.append("--customize-hook=\(RootfsHooks.listing)") }
+    arguments.append("--customize-hook=\(RootfsHooks.cleaning)")
+    return arguments + [root.suite.value, tar ?? "/dev/null"]
+      + RootfsSources(root).arguments
+  }
+}
+
+extension ActionRecord {
+  /// The output of a floating root file system that names the InRelease files it was made from.
+  static let releasesOutput = "releases"
+}
+
+/// Keys of a private mirror, from a file of the workspace.
+struct RootfsKeyring: Sendable {
+  var bytes: [UInt8]
+  /// apt takes `.asc` for text, and `.gpg` for OpenPGP packets.
+  var isArmored: Bool
+
+  init?(of target: Target, in workspace: Workspace) throws {
+    guard let keyring = target.declaration.rootfs?.keyring else { return nil }
+    let path = target.label.package.appending(keyring.value)
+    do {
+      bytes = try workspace.tree.read(path, limit: 4 << 20)
+    } catch {
+      throw Diagnostic.error("cannot read the keyring `\(path)`", at: keyring.span)
+    }
+    isArmored = keyring.value.hasSuffix(".asc")
   }
 
-  /// One word of a shell.
-  static func quoted(_ text: String) -> String {
-    var result = "'"
-    for character in text { result += character == "'" ? "'\\''" : String(character) }
-    return result + "'"
+  /// A folder that holds the keys alone, where the ids that mmdebstrap maps can read it.
+  func placed() throws -> String {
+    var template = Array("/tmp/slipway-keys-XXXXXX".utf8CString)
+    guard mkdtemp(&template) != nil else { throw Disk.failure("make a folder in", "/tmp") }
+    let folder = String(decoding: template.dropLast().map(UInt8.init(bitPattern:)), as: UTF8.self)
+    let path = folder + (isArmored ? "/keys.asc" : "/keys.gpg")
+    guard chmod(folder, 0o755) == 0 else { throw Disk.failure("open to apt", folder) }
+    let file = try Disk.open(path, O_WRONLY | O_CREAT | O_EXCL)
+    defer { try? file.close() }
+    try bytes.withUnsafeBytes { try Disk.write(file, $0, path: path) }
+    guard fchmod(file.rawValue, 0o644) == 0 else { throw Disk.failure("open to apt", path) }
+    return folder
   }
 }

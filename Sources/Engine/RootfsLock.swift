@@ -80,15 +80,4 @@ package struct RootfsLock: Hashable, Sendable {
     "# Written by slipway lock: package, version, SHA-256 of its .deb.\n"
       + packages.map { "\($0.name) \($0.version) \($0.digest)\n" }.joined()
   }
-
-  /// Commands of a set-up hook that pin every package, those too that mmdebstrap takes without being told (essential
-  /// ones). A few hundred a command: one argument of a program holds 128 KiB.
-  var preferenceHooks: [String] {
-    stride(from: 0, to: packages.count, by: 400).map { start in
-      let pins = packages[start..<min(start + 400, packages.count)].map {
-        "Package: \($0.name)\nPin: version \($0.version)\nPin-Priority: 1001\n\n"
-      }.joined()
-      return "printf %s '\(pins)' >> \"$1/etc/apt/preferences.d/slipway\""
-    }
-  }
 }

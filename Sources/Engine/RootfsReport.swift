@@ -5,27 +5,6 @@ import Graph
 /// What a run of mmdebstrap says in its log: the packages that it installed, and the digests that the signed package
 /// index gives for them. apt has checked every .deb against that index, so comparing with it is comparing the files.
 struct RootfsReport: Sendable {
-  /// Runs outside of the root file system, with the host's apt on its lists.
-  static let listing = """
-    set -e; export APT_CONFIG="$MMDEBSTRAP_APT_CONFIG"; test -e "$1/var/lib/dpkg/status" || exit 0; \
-    packages=$(dpkg-query --admindir="$1/var/lib/dpkg" -W -f '${db:Status-Status} ${Package}=${Version}\\n' \
-    | sed -n 's/^installed //p'); for p in $packages; do echo "slipway-installed: $p"; done; \
-    echo "$packages" | xargs -r apt-cache show | awk '/^Package: /{p=$2} /^Version: /{v=$2} \
-    /^SHA256: /{print "slipway-archive: " p "=" v "=" $2}'
-    """
-
-  /// Runs once the essential packages are unpacked: ends the run when the mirror lacks a locked version. mmdebstrap hides
-  /// what apt says.
-  static func probe(_ lock: RootfsLock) -> String {
-    let wanted = lock.packages.map { "\($0.name)=\($0.version)" }.joined(separator: " ")
-    return """
-      set -e; export APT_CONFIG="$MMDEBSTRAP_APT_CONFIG"; missing=$(echo '\(wanted)' \
-      | xargs apt-cache -q=0 show 2>&1 >/dev/null \
-      | sed -n "s/^[EN]: Version '\\(.*\\)' for '\\(.*\\)' was not found$/slipway-missing: \\2 \\1/p; \
-      s/^[EN]: Unable to locate package \\(.*\\)$/slipway-missing: \\1/p"); echo "$missing"; test -z "$missing"
-      """
-  }
-
   private(set) var installed: [String: String] = [:]
   /// All digests that an index has for `name=version`.
   private var digests: [String: Set<Digest>] = [:]
@@ -34,6 +13,15 @@ struct RootfsReport: Sendable {
   private var isUnreachable = false
   /// `name version` of what is locked and cannot be had.
   private var missing: [String] = []
+  /// `name version` of what is locked with another digest than the index has.
+  private var differing: [String] = []
+  /// What apt says of locked packages that do not suffice.
+  private var unmet: [String] = []
+  /// A repository that is not there, while its server is.
+  private var isAbsent = false
+  private var isUntrusted = false
+  /// SHA-256 and name of each InRelease (or Release) file that apt fetched, in the order of their names.
+  private(set) var releases: [String] = []
 
   init(parsing log: [UInt8]) {
     for line in String(decoding: log, as: UTF8.self).split(separator: "\n") {
@@ -47,17 +35,33 @@ struct RootfsReport: Sendable {
         }
       } else if line.hasPrefix("slipway-missing: ") {
         missing.append(String(line.dropFirst(17)))
-      } else if line.hasPrefix("E: ") {
+      } else if line.hasPrefix("slipway-differs: ") {
+        differing.append(String(line.dropFirst(17)))
+      } else if line.hasPrefix("slipway-unmet: ") {
+        unmet.append(line.dropFirst(15).trimmingPrefix { $0 == " " }.description)
+      } else if line.hasPrefix("slipway-release: ") {
+        releases.append(String(line.dropFirst(17)))
+      } else if line.hasPrefix("E: ") || line.hasPrefix("W: Failed to fetch") {
+        // What mmdebstrap adds says only that apt has failed.
+        if line.contains("command failed: set -e") || line.hasPrefix("E: mmdebstrap failed") { continue }
         lastErrors = Array((lastErrors + [String(line.dropFirst(3))]).suffix(3))
-        if line.hasPrefix("E: Failed to fetch") || line.contains("Some index files failed") { isUnreachable = true }
-      } else if line.hasPrefix("W: Failed to fetch") || line.hasPrefix("Err:") {
+        if line.contains(" does not have a Release file") { isAbsent = true }
+        if line.hasSuffix(" is not signed.") { isUntrusted = true }
+        if line.dropFirst().hasPrefix(": Failed to fetch") || line.contains("Some index files failed") {
+          isUnreachable = true
+        }
+      } else if line.hasPrefix("Err:") {
         isUnreachable = true
       }
     }
   }
 
   /// Throws when the mirror could not be used, or when what was installed is not what is locked.
-  func check(against lock: RootfsLock?, succeeded: Bool, label: Label) throws {
+  ///
+  /// `mirror` is named where it lacks the `snapshot` that was asked for.
+  func check(
+    against lock: RootfsLock?, succeeded: Bool, label: Label, mirror: String = "", snapshot: String? = nil
+  ) throws {
     let hint = "slipway lock \(label)"
     guard succeeded else {
       let notes = lastErrors.map { Diagnostic.Note($0) }
@@ -66,10 +70,40 @@ struct RootfsReport: Sendable {
           "the mirror no longer has a package that \(label) is locked to", cause: .environment,
           notes: missing.prefix(5).map { Diagnostic.Note("it lacks `\($0)`") }, hints: [hint])
       }
-      if isUnreachable {
+      if !differing.isEmpty {
+        throw Diagnostic.error(
+          "the mirror has other bytes of a package that \(label) is locked to", cause: .environment,
+          notes: differing.prefix(5).map { Diagnostic.Note("the SHA-256 of `\($0)` is not the locked one") },
+          hints: [hint])
+      }
+      if !unmet.isEmpty {
+        let notes = unmet.prefix(5).map { Diagnostic.Note($0) }
+        guard lock != nil else {
+          throw Diagnostic.error("apt cannot install the packages of \(label)", cause: .build, notes: notes)
+        }
+        throw Diagnostic.error(
+          "the packages that \(label) is locked to need others, which are not in the lock", cause: .environment,
+          notes: notes, hints: [hint])
+      }
+      if isUntrusted {
+        throw Diagnostic.error(
+          "no key that this host trusts signed the indices of \(label)", cause: .environment, notes: notes,
+          hints: ["name the mirror's own keys in the target: `keyring: mirror.gpg`"])
+      }
+      if isAbsent, let snapshot {
+        throw Diagnostic.error(
+          "the mirror has no snapshot of \(snapshot) for \(label): \(mirror)", cause: .environment, notes: notes,
+          hints: ["`snapshot` needs a mirror that keeps history, as http://snapshot.debian.org/archive/debian does"])
+      }
+      if isUnreachable || isAbsent {
         throw Diagnostic.error(
           "cannot get the packages of \(label) from the mirror", cause: .environment, notes: notes,
           hints: ["apt-get update on this host shows whether its mirrors can be reached"])
+      }
+      // The packages are listed before the target's own commands run: without the list it was not they that failed.
+      if lock != nil, installed.isEmpty {
+        throw Diagnostic.error(
+          "cannot install the packages that \(label) is locked to", cause: .environment, notes: notes, hints: [hint])
       }
       return
     }

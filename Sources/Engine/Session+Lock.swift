@@ -25,7 +25,9 @@ extension Session {
     _ = try RootfsExecution.version()
     // Locking is no action and has no result to be found again; the key is never looked up.
     let key = ActionKey { $0.field(.rule, "lock", target.label.description) }
-    let resolved = try await RootfsExecution(store: store, target: target, lock: nil, key: key).resolve()
+    let resolved = try await RootfsExecution(
+      store: store, target: target, lock: nil, keyring: try RootfsKeyring(of: target, in: workspace), key: key
+    ).resolve()
     let path = target.label.package.appending(lock.value).string
     try Self.replace(workspace.root.appending(path), with: Array(resolved.text.utf8))
     return (path, resolved.packages.count)

@@ -93,8 +93,11 @@ extension Build {
     case .rootfs:
       let tool = try RootfsExecution.version()
       let lock = try RootfsExecution.lock(of: target, in: workspace)
-      let key = planner.rootfsKey(of: target, tool: tool, lock: lock?.text)
-      return work(.rootfs(RootfsExecution(store: store, target: target, lock: lock?.lock, key: key)), key)
+      let keyring = try RootfsKeyring(of: target, in: workspace)
+      let key = planner.rootfsKey(
+        of: target, tool: tool, lock: lock?.text, keyring: keyring.map { Digest(of: $0.bytes) })
+      return work(
+        .rootfs(RootfsExecution(store: store, target: target, lock: lock?.lock, keyring: keyring, key: key)), key)
     default:
       var action = try planner.action(of: target)
       let isChanged = target.rule == .test && !options.testArguments.isEmpty && outcome.wanted.contains(target.label)

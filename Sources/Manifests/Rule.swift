@@ -22,7 +22,8 @@ package enum Rule: String, CaseIterable, Hashable, Sendable {
     case .fetch: return all + command + [.plan]
     case .rootfs:
       return all + [
-        .suite, .packages, .exclude, .customize, .components, .variant, .mirror, .lock, .snapshot, .config, .timeout,
+        .suite, .packages, .exclude, .customize, .components, .variant, .mirror, .keyring, .lock, .snapshot,
+        .config, .timeout,
       ]
     case .pull: return all + [.image]
     case .action: return all + command
@@ -57,7 +58,7 @@ package enum Attribute: String, CaseIterable, Hashable, Sendable {
   case timeout, cpu, memory, processes, scratch, retries, secrets
   case plan, flaky, freshness
   case base, layers, config
-  case suite, packages, exclude, customize, components, variant, mirror, lock, snapshot
+  case suite, packages, exclude, customize, components, variant, mirror, keyring, lock, snapshot
   case tests, metadata
 
   /// Whether it holds a list, so that `+name:` can append to it.

@@ -113,7 +113,7 @@ extension RootFileSystem {
       values.append((name, array(list.map { JSONText.string($0.value) })))
     }
     for (name, text) in [
-      (Attribute.variant, variant), (.mirror, mirror), (.lock, lock), (.snapshot, snapshot),
+      (Attribute.variant, variant), (.mirror, mirror), (.keyring, keyring), (.lock, lock), (.snapshot, snapshot),
     ] {
       if let text { values.append((name, JSONText.string(text.value))) }
     }

@@ -245,6 +245,9 @@ extension Decoder {
     }
     rootfs.variant = string(fields["variant"], "`variant`", "a variant of mmdebstrap such as `minbase`") { isWord($0) }
     rootfs.mirror = string(fields["mirror"], "`mirror`", "a URL") { isWord($0) && $0.contains("://") }
+    rootfs.keyring = string(fields["keyring"], "`keyring`", "a path to a `.gpg` or `.asc` file of this package") {
+      PathText.isRelative($0) && ($0.hasSuffix(".gpg") || $0.hasSuffix(".asc"))
+    }
     rootfs.lock = relativePath(fields["lock"], "`lock`")
     rootfs.snapshot = string(fields["snapshot"], "`snapshot`", "a date such as `20260101T000000Z`") {
       $0.utf8.count == 16

@@ -168,6 +168,8 @@ package struct RootFileSystem: Sendable {
   package var components: [Located<String>] = []
   package var variant: Located<String>?
   package var mirror: Located<String>?
+  /// The keys of a private mirror, relative to the package: then no others are trusted.
+  package var keyring: Located<String>?
   /// The lock file, relative to the package.
   package var lock: Located<String>?
   /// A date that a mirror with history understands.

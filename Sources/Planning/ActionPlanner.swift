@@ -166,8 +166,10 @@ package struct ActionPlanner {
 
   /// The key of a `rootfs`.
   ///
-  /// `lock` is the lock's text; without one the target floats: the archive's state at first use stands for it.
-  package func rootfsKey(of target: Target, tool: String, lock: String?) -> ActionKey {
+  /// `lock` is the lock's text. Without one the target floats: its recipe stands for what it gave at first use, and the
+  /// record names the archive's state of that time.
+  package func rootfsKey(of target: Target, tool: String, lock: String?, keyring: Digest? = nil) -> ActionKey {
+    let config = target.declaration.config
     let root = target.declaration.rootfs
     return ActionKey { sink in
       sink.field(.rule, "rootfs", ActionDescription.format)
@@ -182,12 +184,13 @@ package struct ActionPlanner {
       for path in root?.exclude ?? [] { sink.field(.setting, "exclude", path.value) }
       for hook in root?.customize ?? [] { sink.field(.setting, "customize", hook.value) }
       sink.field(.setting, "lock", lock.map { Digest(of: $0).hex } ?? "floating")
-      for variable in target.declaration.config.env { sink.field(.env, variable.name.value, variable.value.value) }
-      for variable in target.declaration.config.labels {
-        sink.field(.setting, "label \(variable.name.value)", variable.value.value)
-      }
-      for word in target.declaration.config.entrypoint ?? [] { sink.field(.setting, "entrypoint", word.value) }
-      if let user = target.declaration.config.user { sink.field(.setting, "user", user.name.value) }
+      if let keyring { sink.field(.setting, "keyring", keyring.hex) }
+      for variable in config.env { sink.field(.env, variable.name.value, variable.value.value) }
+      for variable in config.labels { sink.field(.setting, "label \(variable.name.value)", variable.value.value) }
+      for word in config.entrypoint ?? [] { sink.field(.setting, "entrypoint", word.value) }
+      for (index, word) in (config.command ?? []).enumerated() { sink.field(.setting, "command \(index)", word.value) }
+      if let user = config.user { sink.field(.setting, "user", user.name.value) }
+      if let workdir = config.workdir { sink.field(.setting, "workdir", workdir.value) }
     }
   }
 

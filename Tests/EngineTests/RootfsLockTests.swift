@@ -94,12 +94,68 @@ import Testing
     try report("ln: failed").check(against: nil, succeeded: false, label: label)
   }
 
-  @Test func `every locked package is pinned, the essential ones too`() throws {
-    let hooks = try lock("bash 5.2-1 \(a)", "zlib1g 1:1.2 \(b)").preferenceHooks
+  @Test func `other bytes than the locked ones are found before anything is unpacked`() throws {
+    let report = report("slipway-differs: bash 5.2-1", "E: setup failed")
+    let error = #expect(throws: Diagnostic.self) {
+      try report.check(against: try lock("bash 5.2-1 \(a)"), succeeded: false, label: label)
+    }
+    #expect(error?.cause == .environment)
+    #expect(error?.hints == ["slipway lock //:rootfs"])
+    #expect(error?.notes.map(\.message) == ["the SHA-256 of `bash 5.2-1` is not the locked one"])
+  }
+
+  @Test func `a package that the lock lacks leads to slipway lock, one that the target misspells does not`() throws {
+    let report = report("slipway-unmet: tool : Depends: extra but it is not installable")
+    let error = #expect(throws: Diagnostic.self) {
+      try report.check(against: try lock("tool 1 \(a)"), succeeded: false, label: label)
+    }
+    #expect(error?.cause == .environment)
+    #expect(error?.hints == ["slipway lock //:rootfs"])
+    #expect(error?.notes.map(\.message) == ["tool : Depends: extra but it is not installable"])
+    let floating = #expect(throws: Diagnostic.self) {
+      try report.check(against: nil, succeeded: false, label: label)
+    }
+    #expect(floating?.cause == .build)
+    #expect(floating?.hints == [])
+  }
+
+  @Test func `a mirror without history is named together with the date`() throws {
+    let report = report(
+      "Err:2 http://mirror/20260101T000000Z sid Release",
+      "E: The repository 'http://mirror/20260101T000000Z sid Release' does not have a Release file.")
+    let error = #expect(throws: Diagnostic.self) {
+      try report.check(
+        against: nil, succeeded: false, label: label, mirror: "http://mirror/20260101T000000Z",
+        snapshot: "20260101T000000Z")
+    }
+    #expect(error?.cause == .environment)
     #expect(
-      hooks == [
-        "printf %s 'Package: bash\nPin: version 5.2-1\nPin-Priority: 1001\n\nPackage: zlib1g\nPin: version 1:1.2\n"
-          + "Pin-Priority: 1001\n\n' >> \"$1/etc/apt/preferences.d/slipway\""
-      ])
+      error?.message
+        == "the mirror has no snapshot of 20260101T000000Z for //:rootfs: http://mirror/20260101T000000Z")
+  }
+
+  @Test func `indices that no trusted key signed lead to keyring`() throws {
+    let report = report("E: The repository 'http://mirror sid InRelease' is not signed.")
+    let error = #expect(throws: Diagnostic.self) { try report.check(against: nil, succeeded: false, label: label) }
+    #expect(error?.cause == .environment)
+    #expect(error?.hints.first?.contains("keyring:") == true)
+  }
+
+  @Test func `a run tells which InRelease files it used`() {
+    #expect(
+      report("slipway-release: \(a)  mirror_dists_sid_InRelease", "slipway-installed: bash=5").releases
+        == ["\(a)  mirror_dists_sid_InRelease"])
+  }
+
+  @Test func `a lock of thousands of packages stays below the size of an argument`() throws {
+    let packages = (0..<5000).map { RootfsLock.Package(name: "package\($0)", version: "1:2.3-4", digest: a) }
+    let hooks = RootfsHooks.setup([], RootfsLock(packages: packages))
+    #expect(hooks.allSatisfy { $0.utf8.count < 128 << 10 })
+    #expect(hooks.filter { $0.contains(a.hex) }.count == 13)
+  }
+
+  @Test func `the words of a target are no commands`() {
+    let hooks = RootfsHooks.setup(["x';touch$IFS/tmp/y;'", "$(id)"], nil)
+    #expect(hooks.last?.contains("echo 'x'\\'';touch$IFS/tmp/y;'\\'' $(id)'") == true)
   }
 }
