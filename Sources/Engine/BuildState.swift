@@ -77,8 +77,11 @@ struct BuildState {
   }
 
   func index(of label: Label) -> Int? {
-    guard let package = package(at: label.package) else { return nil }
-    return packages[package].targets.first { targets[$0].name == label.name }
+    package(at: label.package).flatMap { index(of: label.name, in: $0) }
+  }
+
+  func index(of name: String, in package: Int) -> Int? {
+    packages[package].targets.first { targets[$0].name == name }
   }
 
   func label(_ index: Int) -> Label {

@@ -26,7 +26,7 @@ package final class History: Sendable {
   private func read() -> [String: Entry] {
     var found: [String: Entry] = [:]
     let bytes = (try? Disk.contents(of: path.string, limit: 64 << 20)) ?? []
-    for line in (bytes ?? []).split(separator: 10) {
+    for line in bytes.split(separator: 10) {
       let parts = line.split(separator: 9)
       guard parts.count == 3, let key = Fingerprint(hex: String(decoding: parts[1], as: UTF8.self)),
         let milliseconds = Int64(String(decoding: parts[2], as: UTF8.self))

@@ -49,6 +49,7 @@ extension Session {
     let plan = try plan(stale)
     let build = try Build(
       workspace: workspace, store: store, plan: plan, history: history, options: options, events: events)
+    kept = (plan, build)
     let walked = walkedLabels(stale.labels, plan)
     let rest = already.filter { !walked.contains(state.label($0)) }
     let outcome = try await build.run(stale.labels, already: rest.count) { self.report(rest, state, events) }
@@ -124,13 +125,23 @@ extension Session {
 
   private func resolve(_ set: TargetPatternSet, _ state: BuildState, _ options: BuildOptions) throws -> Resolution {
     let tree = workspace.tree
-    let unchanged = state.packages.map { tree.stamp(of: $0.path) == $0.stamp }
+    let unchanged = zip(state.packages, tree.stamps(of: state.packages.map(\.path))).map { $0.stamp == $1 }
     let isPlain = !options.rerun && options.testArguments.isEmpty
     let verified = state.verified(unchanged: unchanged, now: CommandExecution.now())
     var resolution = Resolution(warnings: workspace.warnings)
     resolution.diagnostics = DiagnosticList(workspace.warnings)
+    // Questions come package by package.
+    var last: (path: WorkspacePath, package: Int?)?
     func known(_ path: WorkspacePath) -> Int? {
-      state.package(at: path).flatMap { unchanged[$0] ? $0 : nil }
+      if let last, last.path == path { return last.package }
+      let package = state.package(at: path).flatMap { unchanged[$0] ? $0 : nil }
+      last = (path, package)
+      return package
+    }
+    if unchanged.contains(false) || state.packages.count != tree.packages.count {
+      // All at once, as that takes every processor.
+      let unknown = set.packages(among: tree.packages).filter { known($0) == nil }
+      _ = workspace.packages(at: unknown, diagnostics: &resolution.diagnostics)
     }
     func declaration(_ path: WorkspacePath) -> PackageDeclaration? {
       workspace.package(at: path, diagnostics: &resolution.diagnostics)?.declaration
@@ -152,7 +163,7 @@ extension Session {
       throw resolution.diagnostics
     }
     for label in wanted {
-      if let index = state.index(of: label), known(label.package) != nil {
+      if let package = known(label.package), let index = state.index(of: label.name, in: package) {
         let sort = state.targets[index].sort
         if options.onlyTests, sort != .test, sort != .suite { continue }
         if isPlain, verified[index] {

@@ -16,6 +16,9 @@ package final class Session {
   package let history: History
   /// The current folder, in the workspace: where relative patterns start.
   package let folder: WorkspacePath
+  /// What was built from, for as long as the session lives: it ends with the process, and to free thousands of targets one
+  /// by one before that takes milliseconds.
+  var kept: (plan: Plan, build: Build)?
 
   /// Opens the workspace around `directory` and the caller's store.
   package init(directory: FilePath, cache: FilePath) throws {

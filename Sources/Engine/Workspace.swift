@@ -103,11 +103,21 @@ package final class Workspace: PackageSource, Sendable {
 
   // MARK: Packages
 
+  package func packages(at paths: [WorkspacePath], diagnostics: inout DiagnosticList) -> [LoadedPackage?] {
+    let missing = loaded.withLock { known in paths.filter { known[$0] == nil } }
+    let found = mapInParallel(missing, chunk: 8) { path in
+      var mistakes = DiagnosticList()
+      return (package: self.load(path, &mistakes), mistakes)
+    }
+    for (_, mistakes) in found { diagnostics.diagnostics += mistakes.diagnostics }
+    return loaded.withLock { known in
+      for (path, (package, _)) in zip(missing, found) { known[path] = .some(package) }
+      return paths.map { known[$0] ?? nil }
+    }
+  }
+
   package func package(at path: WorkspacePath, diagnostics: inout DiagnosticList) -> LoadedPackage? {
-    if let known = loaded.withLock({ $0[path] }) { return known }
-    let result = load(path, &diagnostics)
-    loaded.withLock { $0[path] = .some(result) }
-    return result
+    packages(at: [path], diagnostics: &diagnostics)[0]
   }
 
   private func load(_ path: WorkspacePath, _ diagnostics: inout DiagnosticList) -> LoadedPackage? {

@@ -57,6 +57,8 @@ struct Listing {
   }
 
   private mutating func findRepository(_ git: Git) throws {
+    // Both at once: most of each is git's start.
+    let settings = Background { Result { try git.output(["config", "--list", "--show-origin", "-z"]) } }
     let arguments = ["rev-parse", "--path-format=absolute", "--show-toplevel", "--git-dir", "--git-common-dir"]
     let output = try git.run(arguments)
     if output.status != 0 {
@@ -81,22 +83,20 @@ struct Listing {
     for folder in Self.ancestors(root).dropFirst() where folder.utf8.count >= top.utf8.count {
       paths.append(folder + "/.gitignore")
     }
-    paths += try configured(git, top: top, home: home)
+    paths += configured(try settings.take().get(), top: top, home: home)
     var seen = Set<String>()
     for path in paths where seen.insert(path).inserted { controls.append(Control(path: path)) }
     self.git = git
   }
 
   /// Every file that git reads its configuration from, and the excludes file that it names.
-  private func configured(_ git: Git, top: String, home: String?) throws -> [String] {
+  private func configured(_ list: [UInt8], top: String, home: String?) -> [String] {
     func absolute(_ path: String) -> [String] {
       if path.hasPrefix("/") { return [path] }
       if path.hasPrefix("~/"), let home { return [home + path.dropFirst(1)] }
       return path.isEmpty ? [] : [top + "/" + path, root + "/" + path]
     }
-    let fields = try git.output(["config", "--list", "--show-origin", "-z"]).split(
-      separator: 0, omittingEmptySubsequences: false
-    ).map { String(decoding: $0, as: UTF8.self) }
+    let fields = list.split(separator: 0, omittingEmptySubsequences: false).map { String(decoding: $0, as: UTF8.self) }
     var result: [String] = []
     for index in stride(from: 0, to: fields.count - 1, by: 2) {
       if fields[index].hasPrefix("file:") { result += absolute(String(fields[index].dropFirst(5))) }
@@ -140,14 +140,12 @@ struct Listing {
         if body.last != UInt8(ascii: "/") { try add(ListedFile(path: Array(body)), &files) }
         continue
       }
-      let header = body.prefix { $0 != 9 }
-      let path = Array(body.dropFirst(header.count + 1))
-      let fields = header.split(separator: 32)
-      guard fields.count == 3, !path.isEmpty else {
+      guard let tab = body.firstIndex(of: 9), tab + 1 < body.endIndex else {
         throw Diagnostic.error("cannot read the output of `git ls-files`", cause: .environment)
       }
-      let commit = fields[0].elementsEqual("160000".utf8) ? Array(fields[1]) : nil
-      try add(ListedFile(path: path, commit: commit), &files)
+      // Gitlinks only: most files need no second look at mode and id.
+      let commit = body.starts(with: "160000 ".utf8) ? Array(body.dropFirst(7).prefix { $0 != 32 }) : nil
+      try add(ListedFile(path: Array(body[(tab + 1)...]), commit: commit), &files)
     }
     return files
   }
@@ -169,12 +167,19 @@ struct Listing {
 
   /// Whether settings or Slipway's own use exclude a path.
   func isIgnored(_ path: [UInt8]) -> Bool {
-    if path.contains(UInt8(ascii: ".")),
-      path.split(separator: UInt8(ascii: "/")).contains(where: { $0.elementsEqual(".slipway".utf8) })
-    {
-      return true
-    }
+    if Self.holdsState(path) { return true }
     return path.withUnsafeBufferPointer { bytes in ignore.contains { $0.matches(bytes) } }
+  }
+
+  /// Whether a component is `.slipway`.
+  private static func holdsState(_ path: [UInt8]) -> Bool {
+    var start = path.startIndex
+    while true {
+      let rest = path[start...]
+      if rest.starts(with: ".slipway".utf8), rest.count == 8 || rest[start + 8] == UInt8(ascii: "/") { return true }
+      guard let slash = rest.firstIndex(of: UInt8(ascii: "/")) else { return false }
+      start = slash + 1
+    }
   }
 
   /// Whether a name is never looked into.

@@ -32,6 +32,20 @@ func inParallel(_ count: Int, chunk: Int, _ body: (Range<Int>) -> Void) {
   }
 }
 
+/// The results in the order of `items`; `body` must be safe to call from several threads at once.
+package func mapInParallel<Item: Sendable, Result: Sendable>(
+  _ items: [Item], chunk: Int, _ body: @Sendable (Item) -> Result
+) -> [Result] {
+  [Result](unsafeUninitializedCapacity: items.count) { buffer, filled in
+    let results = UnsafeMutableBufferPointer(rebasing: buffer[..<items.count])
+    // Every position is one thread's only.
+    inParallel(items.count, chunk: chunk) { range in
+      for position in range { results.initializeElement(at: position, to: body(items[position])) }
+    }
+    filled = items.count
+  }
+}
+
 private final class ChunkQueue {
   private let count: Int
   private let chunk: Int

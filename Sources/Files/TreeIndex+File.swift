@@ -36,16 +36,12 @@ extension TreeIndex {
     guard fstat(raw, &status) == 0, status.st_mode & S_IFMT == S_IFREG else { return nil }
     let size = Int(status.st_size)
     guard size >= MemoryLayout<Header>.size, size <= Self.sizeLimit else { return nil }
-    let buffer = UnsafeMutableRawBufferPointer.allocate(byteCount: size, alignment: 64)
-    defer { buffer.deallocate() }
-    var filled = 0
-    while filled < size {
-      let count = read(raw, buffer.baseAddress.map { $0 + filled }, size - filled)
-      if count < 0, errno == EINTR { continue }
-      guard count > 0 else { return nil }
-      filled += count
+    // The file is only ever replaced, never cut short.
+    guard let base = mmap(nil, size, PROT_READ, MAP_PRIVATE | MAP_POPULATE, raw, 0), base != MAP_FAILED else {
+      return nil
     }
-    self.init(UnsafeRawBufferPointer(buffer))
+    defer { munmap(base, size) }
+    self.init(UnsafeRawBufferPointer(start: base, count: size))
   }
 
   init?(_ bytes: UnsafeRawBufferPointer) {

@@ -21,6 +21,13 @@ package final class WorkingTree: SourceTree {
     /// Whether `index` holds a listing that this process may go on from.
     var isListed = false
     var isDirty = false
+
+    init(_ loaded: (index: TreeIndex, table: PackageTable)?) {
+      guard let loaded else { return }
+      index = loaded.index
+      table = loaded.table
+      isListed = true
+    }
   }
 
   /// Absolute, without symlinks.
@@ -31,7 +38,9 @@ package final class WorkingTree: SourceTree {
   let settings: Fingerprint
   private let rootDescriptor: FileDescriptor
   private let stateFile: FilePath
-  let state: Mutex<State>
+  /// The index file's; it is read while the caller reads its settings.
+  private let loaded: Background<(TreeIndex, PackageTable)?>
+  private let state = Mutex<State?>(nil)
 
   /// Opens the tree and loads its index from `state`; a missing, torn or foreign index is none.
   ///
@@ -52,27 +61,31 @@ package final class WorkingTree: SourceTree {
     reader = FileReader(root: rootDescriptor.rawValue)
     folders = FolderReader(root: rootDescriptor.rawValue)
     settings = Listing.settings(root: self.root.string, ignore: ignore)
-    var first = State()
-    if let index = TreeIndex(file: state.string) {
-      first.table = PackageTable(index)
-      first.index = index
-      first.isListed = true
-    }
-    self.state = Mutex(first)
+    let file = state.string
+    loaded = Background { TreeIndex(file: file).map { ($0, PackageTable($0)) } }
   }
 
   deinit { try? rootDescriptor.close() }
+
+  func withState<Result>(_ body: (inout State) throws -> Result) rethrows -> Result {
+    try state.withLock { known in
+      var state = known ?? State(loaded.take())
+      known = nil
+      defer { known = state }
+      return try body(&state)
+    }
+  }
 
   /// Makes the list of files and what is known of each agree with the disk; hashes nothing.
   ///
   /// Throws a `Diagnostic` when git fails or a folder cannot be read.
   package func refresh(_ scope: Scope = .all) throws {
-    try state.withLock { try refresh(&$0, scope) }
+    try withState { try refresh(&$0, scope) }
   }
 
   /// Writes the index unless nothing changed; throws a `Diagnostic`, which is worth a warning only.
   package func save() throws {
-    try state.withLock { state in
+    try withState { state in
       guard state.isDirty, state.isListed else { return }
       try state.index.write(to: stateFile)
       state.isDirty = false
@@ -81,13 +94,13 @@ package final class WorkingTree: SourceTree {
 
   // MARK: SourceTree
 
-  package var packages: [WorkspacePath] { state.withLock { $0.table.packages } }
+  package var packages: [WorkspacePath] { withState { $0.table.packages } }
 
   package func forEachFile(
     in package: WorkspacePath, _ body: (UnsafeBufferPointer<UInt8>, SourceFile.Mode) throws -> Void
   ) rethrows {
     // A copy, because `body` may ask the tree something.
-    let state = state.withLock { $0 }
+    let state = withState { $0 }
     guard let position = state.table.position(of: package) else { return }
     let skipped = package.isRoot ? 0 : package.string.utf8.count + 1
     for index in state.table.ranges[position] where state.table.owners[index] == position {
@@ -97,7 +110,7 @@ package final class WorkingTree: SourceTree {
   }
 
   package func mode(of path: WorkspacePath) -> SourceFile.Mode? {
-    state.withLock { state in state.entry(path).map { state.index.entries[$0].mode } }
+    withState { state in state.entry(path).map { state.index.entries[$0].mode } }
   }
 
   package func read(_ path: WorkspacePath, limit: Int) throws -> [UInt8] {
@@ -111,14 +124,20 @@ package final class WorkingTree: SourceTree {
   /// Equal stamps mean equal content. `nil` for no package, when the last refresh did not look at it, and while a file
   /// is so new that a further change might not show.
   package func stamp(of package: WorkspacePath) -> Fingerprint? {
-    state.withLock { $0.stamp(of: package) }
+    withState { $0.stamp(of: package) }
+  }
+
+  /// As `stamp(of:)`, of many packages at once.
+  package func stamps(of packages: [WorkspacePath]) -> [Fingerprint?] {
+    let state = withState { $0 }
+    return mapInParallel(packages, chunk: 64) { state.stamp(of: $0) }
   }
 
   /// The files with these paths, in this order; reads, on all processors, only those whose content is not known.
   ///
   /// Throws a `Diagnostic` when one is not in the tree or cannot be read.
   package func fingerprints(of paths: [WorkspacePath]) throws -> [SourceFile] {
-    try state.withLock { state in
+    try withState { state in
       let positions = try paths.map { path in
         guard let position = state.entry(path) else { throw Diagnostic.error("there is no source file `\(path)`") }
         return position
@@ -133,7 +152,7 @@ package final class WorkingTree: SourceTree {
 
   /// The digest of a file's content, if it is known and no change showed since.
   package func digest(of path: WorkspacePath) -> Digest? {
-    state.withLock { state in
+    withState { state in
       guard let position = state.entry(path) else { return nil }
       let entry = state.index.entries[position]
       return entry.flags & IndexEntry.hasDigest != 0 ? entry.digest : nil
@@ -143,7 +162,7 @@ package final class WorkingTree: SourceTree {
   /// Records what a reader found who read a file for another purpose; nothing when the reading is not stable.
   package func remember(_ path: WorkspacePath, _ reading: FileReading) {
     guard reading.isStable else { return }
-    state.withLock { state in
+    withState { state in
       guard let position = state.entry(path), state.index.entries[position].mode != .submodule else { return }
       state.index.entries[position].record(reading)
       state.isDirty = true

@@ -24,15 +24,19 @@ package struct TargetPatternSet: Sendable {
   func resolve(
     in folders: SortedPackages, targets: (WorkspacePath) -> [String], defaultTarget: (WorkspacePath) -> String?
   ) throws(DiagnosticList) -> [Label] {
-    var selected = Set<Label>()
+    // By position of the package; few names each, kept in order.
+    var selected = [[String]](repeating: [], count: folders.sorted.count)
     var diagnostics = DiagnosticList()
     withoutActuallyEscaping(targets) { targets in
       withoutActuallyEscaping(defaultTarget) { defaultTarget in
         let resolution = Resolution(folders: folders, targets: targets, defaultTarget: defaultTarget)
         for pattern in patterns {
           do throws(Diagnostic) {
-            let found = try resolution.labels(of: pattern)
-            if pattern.isNegative { selected.subtract(found) } else { selected.formUnion(found) }
+            for (package, names) in try resolution.targets(of: pattern) {
+              selected[package] =
+                pattern.isNegative
+                ? selected[package].filter { !names.contains($0) } : Self.union(selected[package], names)
+            }
           } catch {
             if !pattern.isNegative { diagnostics.diagnostics.append(error) }
           }
@@ -40,7 +44,25 @@ package struct TargetPatternSet: Sendable {
       }
     }
     if diagnostics.hasErrors { throw diagnostics }
-    return selected.sorted()
+    var labels: [Label] = []
+    labels.reserveCapacity(selected.reduce(0) { $0 + $1.count })
+    for (package, names) in zip(folders.sorted, selected) {
+      for name in names { labels.append(Label(package: package, name: name)) }
+    }
+    return labels
+  }
+
+  /// Bytewise ascending, each once.
+  private static func union(_ known: [String], _ names: [String]) -> [String] {
+    func isSorted(_ names: [String]) -> Bool {
+      zip(names, names.dropFirst()).allSatisfy { $0.utf8.lexicographicallyPrecedes($1.utf8) }
+    }
+    if known.isEmpty, isSorted(names) { return names }
+    var all: [String] = []
+    for name in (known + names).sorted(by: { $0.utf8.lexicographicallyPrecedes($1.utf8) }) where name != all.last {
+      all.append(name)
+    }
+    return all
   }
 
   /// The packages that a positive pattern can select from, sorted; those swept in and swept out again are left out.
@@ -72,16 +94,20 @@ struct SortedPackages {
     sorted = packages.sorted()
   }
 
-  func contains(_ package: WorkspacePath) -> Bool {
+  func contains(_ package: WorkspacePath) -> Bool { position(of: package) != nil }
+
+  func position(of package: WorkspacePath) -> Int? {
     let index = lowerBound(package.string.utf8)
-    return index < sorted.count && sorted[index] == package
+    return index < sorted.count && sorted[index] == package ? index : nil
   }
 
   /// The folder itself, if a package, and all packages below it; `a-b` sorts between `a` and `a/b`.
-  func below(_ folder: WorkspacePath) -> [WorkspacePath] {
-    if folder.isRoot { return sorted }
+  func below(_ folder: WorkspacePath) -> [WorkspacePath] { positions(below: folder).map { sorted[$0] } }
+
+  func positions(below folder: WorkspacePath) -> [Int] {
+    if folder.isRoot { return Array(sorted.indices) }
     let children = lowerBound((folder.string + "/").utf8)..<lowerBound((folder.string + "0").utf8)
-    return (contains(folder) ? [folder] : []) + sorted[children]
+    return (position(of: folder).map { [$0] } ?? []) + children
   }
 
   private func lowerBound(_ text: String.UTF8View) -> Int {
@@ -100,42 +126,37 @@ private struct Resolution {
   let targets: (WorkspacePath) -> [String]
   let defaultTarget: (WorkspacePath) -> String?
 
-  func labels(of pattern: TargetPattern) throws(Diagnostic) -> [Label] {
+  /// Names of targets by the position of their package; each package once.
+  func targets(of pattern: TargetPattern) throws(Diagnostic) -> [(package: Int, names: [String])] {
     switch pattern.selection {
     case .target(let label):
-      try require(label.package, pattern)
-      return [try existing(label, pattern)]
+      let package = try require(label.package, pattern)
+      return [(package, [try existing(label, pattern)])]
     case .defaultTarget(let package):
-      try require(package, pattern)
-      return [try defaultLabel(package, pattern)]
+      return [(try require(package, pattern), [try defaultName(package, pattern)])]
     case .path(let path):
-      if folders.contains(path) { return [try defaultLabel(path, pattern)] }
-      if folders.contains(path.parent), targets(path.parent).contains(path.name) {
-        return [Label(package: path.parent, name: path.name)]
+      if let package = folders.position(of: path) { return [(package, [try defaultName(path, pattern)])] }
+      if let package = folders.position(of: path.parent) {
+        if targets(path.parent).contains(path.name) { return [(package, [path.name])] }
+        if Label.isName(path.name), folders.below(path).isEmpty {
+          return [(package, [try existing(Label(package: path.parent, name: path.name), pattern)])]
+        }
       }
-      if folders.contains(path.parent), Label.isName(path.name), folders.below(path).isEmpty {
-        return [try existing(Label(package: path.parent, name: path.name), pattern)]
-      }
-      try require(path, pattern)
+      _ = try require(path, pattern)
       return []
     case .all(let package):
-      try require(package, pattern)
-      return all(package)
+      return [(try require(package, pattern), targets(package))]
     case .below(let folder):
-      let packages = folders.below(folder)
+      let packages = folders.positions(below: folder)
       if packages.isEmpty {
         throw .error("no packages below `//\(folder)`", at: pattern.span, hints: suggestion(folder, pattern))
       }
-      return packages.flatMap(all)
+      return packages.map { ($0, targets(folders.sorted[$0])) }
     }
   }
 
-  private func all(_ package: WorkspacePath) -> [Label] {
-    targets(package).map { Label(package: package, name: $0) }
-  }
-
-  private func require(_ package: WorkspacePath, _ pattern: TargetPattern) throws(Diagnostic) {
-    if folders.contains(package) { return }
+  private func require(_ package: WorkspacePath, _ pattern: TargetPattern) throws(Diagnostic) -> Int {
+    if let position = folders.position(of: package) { return position }
     let nested = folders.below(package)
     guard nested.isEmpty else {
       let count = nested.count == 1 ? "1 package is" : "\(nested.count) packages are"
@@ -146,16 +167,16 @@ private struct Resolution {
     throw .error("unknown package `//\(package)`", at: pattern.span, hints: suggestion(package, pattern))
   }
 
-  private func existing(_ label: Label, _ pattern: TargetPattern) throws(Diagnostic) -> Label {
+  private func existing(_ label: Label, _ pattern: TargetPattern) throws(Diagnostic) -> String {
     let names = targets(label.package)
-    if names.contains(label.name) { return label }
+    if names.contains(label.name) { return label.name }
     var error = Diagnostic.error("unknown target `\(label)`", at: pattern.span)
     UnknownTarget.explain(&error, label, siblings: names, elsewhere: [])
     throw error
   }
 
-  private func defaultLabel(_ package: WorkspacePath, _ pattern: TargetPattern) throws(Diagnostic) -> Label {
-    if let name = defaultTarget(package) { return Label(package: package, name: name) }
+  private func defaultName(_ package: WorkspacePath, _ pattern: TargetPattern) throws(Diagnostic) -> String {
+    if let name = defaultTarget(package) { return name }
     var error = Diagnostic.error("`//\(package)` has no default target", at: pattern.span)
     error.hints = ["name a target, or `//\(package):all`; `default:` in its manifest chooses one"]
     if let list = UnknownTarget.list(targets(package)) {

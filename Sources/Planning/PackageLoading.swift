@@ -5,8 +5,8 @@ import Manifests
 
 /// Where the planner reads packages from; a package is loaded at most once.
 package protocol PackageSource {
-  /// The decoded package, or `nil` when the folder is none or its manifests are broken (said in `diagnostics`).
-  func package(at path: WorkspacePath, diagnostics: inout DiagnosticList) -> LoadedPackage?
+  /// The decoded packages; `nil` where the folder is none or its manifests are broken (said in `diagnostics`).
+  func packages(at paths: [WorkspacePath], diagnostics: inout DiagnosticList) -> [LoadedPackage?]
 }
 
 /// A package and the list of its source files, relative to it, bytewise.
@@ -36,33 +36,51 @@ package struct Plan: Sendable {
     var pending = roots
     var seen = Set(roots)
     var loaded: [WorkspacePath: LoadedPackage] = [:]
-    var order: [WorkspacePath] = []
-    while let path = pending.popLast() {
-      guard let package = source.package(at: path, diagnostics: &diagnostics) else { continue }
-      loaded[path] = package
-      order.append(path)
-      for target in package.declaration.targets {
-        for (text, _) in target.labelTexts(settings: settings) {
-          guard let reference = try? LabelReference.parse(text, relativeTo: path) else { continue }
-          if seen.insert(reference.package).inserted { pending.append(reference.package) }
-        }
+    while !pending.isEmpty {
+      let found = Array(zip(pending, source.packages(at: pending, diagnostics: &diagnostics)))
+      let named = mapInParallel(found, chunk: 16) { path, package in
+        package?.declaration.packages(namedFrom: path, settings: settings) ?? []
       }
+      for (path, package) in found { loaded[path] = package }
+      pending = []
+      for path in named.joined() where seen.insert(path).inserted { pending.append(path) }
     }
-    order.sort()
-    var nodes: [GraphNode] = []
-    for path in order {
-      guard let package = loaded[path] else { continue }
-      for declaration in package.declaration.targets {
+    let known = loaded
+    let order = loaded.keys.sorted()
+    let resolved = mapInParallel(order, chunk: 16) { path -> (targets: [Target], nodes: [GraphNode], DiagnosticList) in
+      var found = DiagnosticList()
+      var targets: [Target] = []
+      var nodes: [GraphNode] = []
+      for declaration in known[path]?.declaration.targets ?? [] {
         var resolver = TargetResolver(
-          package: path, loaded: loaded, settings: settings, declaration: declaration, diagnostics: diagnostics)
+          package: path, loaded: known, settings: settings, declaration: declaration, diagnostics: found)
         let target = resolver.resolve()
-        diagnostics = resolver.diagnostics
-        targets[target.label] = target
+        found = resolver.diagnostics
+        targets.append(target)
         nodes.append(target.graphNode(edges: resolver.edges))
       }
+      return (targets, nodes, found)
+    }
+    var nodes: [GraphNode] = []
+    targets.reserveCapacity(resolved.reduce(0) { $0 + $1.targets.count })
+    for (found, graphNodes, mistakes) in resolved {
+      for target in found { targets[target.label] = target }
+      nodes += graphNodes
+      diagnostics.diagnostics += mistakes.diagnostics
     }
     packages = loaded
     graph = TargetGraph(nodes, diagnostics: &diagnostics)
+  }
+}
+
+extension PackageDeclaration {
+  /// The packages of all labels in it; one may come more than once.
+  fileprivate func packages(namedFrom path: WorkspacePath, settings: WorkspaceSettings) -> [WorkspacePath] {
+    targets.flatMap { target in
+      target.labelTexts(settings: settings).compactMap { text, _ in
+        (try? LabelReference.parse(text, relativeTo: path))?.package
+      }
+    }
   }
 }
 

@@ -107,5 +107,10 @@ struct CommonOptions: ParsableArguments {
     return directory.map { current.pushing(FilePath($0)).lexicallyNormalized() } ?? current
   }
 
-  func session() throws -> Session { try Session(directory: folder(), cache: Session.cacheFolder()) }
+  func session() throws -> Session {
+    let session = try Session(directory: folder(), cache: Session.cacheFolder())
+    // It lives as long as the process: to free every manifest one by one before the end takes milliseconds.
+    _ = Unmanaged.passRetained(session)
+    return session
+  }
 }

@@ -19,13 +19,13 @@ import Testing
     let second = try workspace.tree()
     try second.refresh()
     // Bytes that no stat betrays are not read again: proof that the index answered.
-    let state = second.state.withLock { $0 }
+    let state = second.withState { $0 }
     let entry = state.index.entries[try #require(state.entry(Self.main))]
     #expect(entry.hasContent)
     #expect(entry.fingerprint == known[0].fingerprint)
     try workspace.write("connectors/a/main.py", "print(2)")
     try second.refresh(.packages([Self.a]))
-    let changed = second.state.withLock { $0 }
+    let changed = second.withState { $0 }
     #expect(!changed.index.entries[try #require(changed.entry(Self.main))].hasContent)
     #expect(try second.fingerprints(of: [Self.main])[0].fingerprint == Fingerprint(of: "print(2)"))
   }
@@ -38,7 +38,7 @@ import Testing
     try tree.refresh()
     _ = try tree.fingerprints(of: [Self.main])
     let stale = Fingerprint(of: "stale")
-    try tree.state.withLock { state in
+    try tree.withState { state in
       let position = try #require(state.entry(Self.main))
       let changed = state.index.entries[position].stat.ctime
       state.index.entries[position].fingerprint = stale
@@ -149,7 +149,7 @@ import Testing
             let tree = try workspace.tree()
             try tree.refresh(number % 2 == 0 ? .all : .packages([Self.a]))
             _ = try tree.snapshot()
-            tree.state.withLock { $0.isDirty = true }
+            tree.withState { $0.isDirty = true }
             try tree.save()
           }
         } catch { Issue.record(error) }

@@ -20,7 +20,11 @@ final class InMemoryPackages: PackageSource {
       uniqueKeysWithValues: packages.map { (WorkspacePath(unchecked: $0.key), $0.value) })
   }
 
-  func package(at path: WorkspacePath, diagnostics: inout DiagnosticList) -> LoadedPackage? {
+  func packages(at paths: [WorkspacePath], diagnostics: inout DiagnosticList) -> [LoadedPackage?] {
+    paths.map { package(at: $0, diagnostics: &diagnostics) }
+  }
+
+  private func package(at path: WorkspacePath, diagnostics: inout DiagnosticList) -> LoadedPackage? {
     guard let package = packages[path] else { return nil }
     let files = (package.files + ["targets.yaml"]).sorted()
     let declaration = loadPackage(
