@@ -14,6 +14,11 @@ func tests(_ name: String, _ dependencies: [Target.Dependency], exclude: [String
 
 let crypto: Target.Dependency = .product(name: "Crypto", package: "swift-crypto")
 let system: Target.Dependency = .product(name: "SystemPackage", package: "swift-system")
+let http: Target.Dependency = .product(name: "AsyncHTTPClient", package: "async-http-client")
+let nio: Target.Dependency = .product(name: "NIOCore", package: "swift-nio")
+let nioHTTP: Target.Dependency = .product(name: "NIOHTTP1", package: "swift-nio")
+let nioPosix: Target.Dependency = .product(name: "NIOPosix", package: "swift-nio")
+let nioTLS: Target.Dependency = .product(name: "NIOSSL", package: "swift-nio-ssl")
 let arguments: Target.Dependency = .product(name: "ArgumentParser", package: "swift-argument-parser")
 
 let package = Package(
@@ -23,6 +28,9 @@ let package = Package(
     .package(url: "https://github.com/apple/swift-argument-parser", from: "1.8.2"),
     .package(url: "https://github.com/apple/swift-crypto", from: "4.5.2"),
     .package(url: "https://github.com/apple/swift-system", from: "1.8.1"),
+    .package(url: "https://github.com/swift-server/async-http-client", from: "1.37.0"),
+    .package(url: "https://github.com/apple/swift-nio", from: "2.101.2"),
+    .package(url: "https://github.com/apple/swift-nio-ssl", from: "2.37.6"),
   ],
   targets: [
     .systemLibrary(name: "CXXHash", pkgConfig: "libxxhash", providers: [.apt(["libxxhash-dev"])]),
@@ -53,6 +61,9 @@ let package = Package(
       ]),
     module("Sandboxing", ["Diagnostics", "CSandbox", system]),
     module("OCI", ["Diagnostics", "Digests", "Files", "Caching", "CArchive", system]),
+    module(
+      "Distribution",
+      ["Diagnostics", "Digests", "Caching", "OCI", system, http, nio, nioHTTP, nioPosix, nioTLS]),
     module("Events"),
     module("Scheduling"),
     module("Console", ["Diagnostics", "Events", system]),
@@ -76,6 +87,9 @@ let package = Package(
     tests("DiagnosticsTests", ["Diagnostics"]),
     tests("DigestsTests", ["Digests"]),
     tests("OCITests", ["OCI", "CArchive", "Caching", "Diagnostics", "Digests", system]),
+    tests(
+      "DistributionTests", ["Distribution", "OCI", "Caching", "Diagnostics", "Digests", system],
+      exclude: ["Servers"]),
     tests("ManifestsTests", ["Manifests", "Diagnostics", "Files", "Kinds"], exclude: ["Corpus", "judge.py"]),
     tests("FilesTests", ["Files", "Diagnostics", "Digests", system]),
     tests("SchedulingTests", ["Scheduling"]),

@@ -1,0 +1,81 @@
+import AsyncHTTPClient
+import Caching
+import Diagnostics
+import Glibc
+import struct NIOCore.ByteBuffer
+import struct NIOCore.ByteBufferAllocator
+import SystemPackage
+
+/// What a request carries.
+enum Payload: Sendable {
+  case none
+  case bytes([UInt8])
+  case file(FilePiece)
+}
+
+/// A stretch of a file, read as the connection takes it.
+struct FilePiece: AsyncSequence, Sendable {
+  typealias Element = ByteBuffer
+
+  private static let window = 256 << 10
+
+  let file: OpenFile
+  let offset: Int
+  let length: Int
+  /// Told of each piece that was handed to the connection.
+  var sent: @Sendable (Int) -> Void = { _ in }
+
+  struct Iterator: AsyncIteratorProtocol {
+    let piece: FilePiece
+    var position = 0
+
+    mutating func next() async throws -> ByteBuffer? {
+      let count = Swift.min(FilePiece.window, piece.length - position)
+      guard count > 0 else { return nil }
+      var buffer = ByteBufferAllocator().buffer(capacity: count)
+      let start = piece.offset + position
+      try buffer.writeWithUnsafeMutableBytes(minimumWritableBytes: count) { space in
+        try piece.file.read(into: UnsafeMutableRawBufferPointer(rebasing: space[..<count]), at: start)
+        return count
+      }
+      position += count
+      piece.sent(count)
+      return buffer
+    }
+  }
+
+  func makeAsyncIterator() -> Iterator { Iterator(piece: self) }
+}
+
+/// A file that stays open as long as somebody may read it.
+final class OpenFile: Sendable {
+  private let descriptor: FileDescriptor
+  let path: String
+  /// Bytes when it was opened.
+  let size: Int
+
+  init(_ path: FilePath) throws {
+    self.path = path.string
+    descriptor = try Disk.open(path.string, O_RDONLY)
+    do { size = try Disk.status(of: descriptor, path: path.string).size } catch {
+      try? descriptor.close()
+      throw error
+    }
+  }
+
+  deinit { try? descriptor.close() }
+
+  func read(into buffer: UnsafeMutableRawBufferPointer, at offset: Int) throws {
+    var filled = 0
+    while filled < buffer.count, let base = buffer.baseAddress {
+      let count = pread(descriptor.rawValue, base + filled, buffer.count - filled, off_t(offset + filled))
+      if count > 0 {
+        filled += count
+      } else if count == 0 {
+        throw Diagnostic.error("`\(path)` became shorter while it was read", cause: .environment)
+      } else if errno != EINTR {
+        throw Disk.failure("read", path)
+      }
+    }
+  }
+}
