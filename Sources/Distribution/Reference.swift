@@ -91,9 +91,10 @@ package struct Reference: Hashable, Sendable, CustomStringConvertible {
 
   // MARK: Grammar
 
-  /// Docker's rule: what has a dot, a colon or a capital letter, or is `localhost`, is a host.
+  /// Docker's rule: what has a dot or a colon, or is `localhost`, is a host. (Docker takes a capital letter for one too;
+  /// written in lower case, as hosts are compared, `Host/a` would name something else.)
   private static func looksLikeHost(_ part: Substring) -> Bool {
-    part == "localhost" || part.contains { $0 == "." || $0 == ":" || $0.isUppercase }
+    part.lowercased() == "localhost" || part.contains { $0 == "." || $0 == ":" }
   }
 
   static func isHost(_ text: String) -> Bool {

@@ -84,6 +84,7 @@ package final class RegistryClient: Sendable {
     plain.isSecure = false
     if plain.port == 443 { plain.port = 80 }
     var found = endpoint
+    found.mayBePlain = false
     do {
       let answer = try await exchange.send(.GET, plain, headers: [])
       await answer.discard()
@@ -149,7 +150,7 @@ package final class RegistryClient: Sendable {
             failures: failures, waited: waited, retryAfter: failure.retryAfter, random: settings.time.random())
         else {
           var last = failure
-          if failures > 1 { last.text += " (\(failures) attempts)" }
+          last.attempts = failures
           if let seconds = failure.retryAfter, seconds > 0 {
             last.hints.append("the registry asks to wait \(seconds) s")
           }

@@ -26,10 +26,14 @@ struct RegistryFailure: Error, Sendable {
   var isTransient: Bool
   /// Seconds.
   var retryAfter: Int?
+  /// How often it was tried.
+  var attempts = 1
   var hints: [String] = []
 
   func diagnostic(_ doing: String) -> Diagnostic {
-    .error("cannot \(doing): \(method) \(url): \(Self.bounded(text))", cause: .environment, hints: hints)
+    .error(
+      "cannot \(doing): \(method) \(url): \(Self.bounded(text))" + (attempts > 1 ? " (\(attempts) attempts)" : ""),
+      cause: .environment, hints: hints)
   }
 
   /// What a stranger wrote, cut to a line.

@@ -22,6 +22,15 @@ final class Transport: Sendable {
 
   init(_ settings: RegistrySettings) { self.settings = settings }
 
+  /// Whoever forgets to close, or throws before, must not be punished by the client's own trap.
+  deinit {
+    let client: HTTPClient? = state.withLock { state in
+      if case .open(let client) = state { return client }
+      return nil
+    }
+    if let client { Task.detached { try? await client.shutdown() } }
+  }
+
   func close() async {
     let client: HTTPClient? = state.withLock { state in
       defer { state = .closed }

@@ -27,7 +27,7 @@ final class ServerProcess: @unchecked Sendable {
     let deadline = ContinuousClock.now + .seconds(20)
     while !Self.listens(port) {
       guard ContinuousClock.now < deadline, waitpid(process, nil, WNOHANG) == 0 else {
-        kill(process, SIGTERM)
+        Glibc.close(lifeline)
         throw ServerFailure("\(command) did not start: \(Self.text(log).suffix(2000))")
       }
       usleep(10_000)
@@ -40,7 +40,6 @@ final class ServerProcess: @unchecked Sendable {
     guard isRunning else { return }
     isRunning = false
     Glibc.close(lifeline)
-    kill(process, SIGTERM)
     var status: Int32 = 0
     while waitpid(process, &status, 0) < 0 && errno == EINTR {}
   }
@@ -56,10 +55,18 @@ final class ServerProcess: @unchecked Sendable {
     }
     posix_spawn_file_actions_addopen(&actions, 1, output, O_WRONLY | O_CREAT | O_APPEND, 0o644)
     posix_spawn_file_actions_adddup2(&actions, 1, 2)
+    // The threads that tests run on block all signals, and a child would inherit that.
+    var attributes = posix_spawnattr_t()
+    posix_spawnattr_init(&attributes)
+    defer { posix_spawnattr_destroy(&attributes) }
+    var mask = sigset_t()
+    sigemptyset(&mask)
+    posix_spawnattr_setsigmask(&attributes, &mask)
+    posix_spawnattr_setflags(&attributes, Int16(POSIX_SPAWN_SETSIGMASK))
     var child: pid_t = 0
     var list: [UnsafeMutablePointer<CChar>?] = arguments.map { strdup($0) } + [nil]
     defer { list.forEach { free($0) } }
-    let status = posix_spawnp(&child, arguments[0], &actions, nil, &list, environ)
+    let status = posix_spawnp(&child, arguments[0], &actions, &attributes, &list, environ)
     guard status == 0 else { throw ServerFailure("cannot start \(arguments): \(String(cString: strerror(status)))") }
     return child
   }
