@@ -71,8 +71,8 @@ let package = Package(
     module(
       "Engine",
       [
-        "Diagnostics", "Digests", "Files", "Manifests", "Graph", "Caching", "Kinds", "Sandboxing", "OCI", "Events",
-        "Scheduling", "Planning", system,
+        "Diagnostics", "Digests", "Files", "Manifests", "Graph", "Caching", "Kinds", "Sandboxing", "OCI",
+        "Distribution", "Events", "Scheduling", "Planning", system,
       ]),
     .executableTarget(
       name: "slipway",

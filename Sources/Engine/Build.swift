@@ -32,6 +32,7 @@ package final class Build {
   let sandbox: any Sandbox
   let layers: LayerFolders
   let snapshot: SourceSnapshot
+  let registries: RegistryAccess
   let plan: Plan
   let history: History
 
@@ -43,8 +44,10 @@ package final class Build {
   var wouldRun: Set<Label> = []
 
   package init(
-    workspace: Workspace, store: Store, plan: Plan, history: History, options: BuildOptions, events: EventStream
+    workspace: Workspace, store: Store, registries: RegistryAccess, plan: Plan, history: History,
+    options: BuildOptions, events: EventStream
   ) throws {
+    self.registries = registries
     self.workspace = workspace
     self.store = store
     self.plan = plan
@@ -167,9 +170,7 @@ package final class Build {
         seen[label] = BuildState.Seen(isVerified: true)
         scheduler.finished(id, .succeeded)
       case .suite: evaluateSuite(id, target, &scheduler)
-      case .pull:
-        throw Diagnostic.error("the rule `pull` cannot be built yet", at: target.declaration.place.span)
-      case .action, .fetch, .test, .image, .rootfs:
+      case .action, .fetch, .test, .image, .rootfs, .pull:
         // Before its key, which needs the outputs that a dry run does not make.
         if dependsOnUnbuilt(target) {
           return noteDryRun(id, target, "an input would be built first", &scheduler)

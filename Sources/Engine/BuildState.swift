@@ -168,7 +168,8 @@ extension BuildState {
         }
         entries[label] = (
           Sort(declaration.rule), known ?? Seen(isVerified: false),
-          plan.graph.nodes[node].dependencies.map(\.target)
+          // What is pinned by a digest in the package's own manifest changes with that manifest only.
+          plan.graph.nodes[node].dependencies.map(\.target).filter { !plan.pulls.contains($0) }
         )
       }
     }

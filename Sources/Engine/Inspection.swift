@@ -14,7 +14,7 @@ import SystemPackage
 extension Session {
   func walk(_ plan: Plan, options: BuildOptions = BuildOptions()) throws -> Build {
     try Build(
-      workspace: workspace, store: store, plan: plan, history: history, options: options,
+      workspace: workspace, store: store, registries: registries, plan: plan, history: history, options: options,
       events: EventStream(sinks: []))
   }
 
@@ -128,8 +128,10 @@ extension Session {
       throw Diagnostic.error("\(target.label) has the rule `\(target.rule.rawValue)` and is no image")
     }
     let build = try Build(
-      workspace: workspace, store: store, plan: plan, history: history, options: BuildOptions(), events: events)
+      workspace: workspace, store: store, registries: registries, plan: plan, history: history,
+      options: BuildOptions(), events: events)
     let outcome = try await build.run([target.label])
+    await registries.close()
     try workspace.tree.save()
     try history.save()
     guard outcome.exitCode == 0, case .image(let image)? = outcome.outputs[target.label]?.first?.artifact else {

@@ -48,11 +48,14 @@ extension Session {
     }
     let plan = try plan(stale)
     let build = try Build(
-      workspace: workspace, store: store, plan: plan, history: history, options: options, events: events)
+      workspace: workspace, store: store, registries: registries, plan: plan, history: history, options: options,
+      events: events)
     kept = (plan, build)
     let walked = walkedLabels(stale.labels, plan)
     let rest = already.filter { !walked.contains(state.label($0)) }
     let outcome = try await build.run(stale.labels, already: rest.count) { self.report(rest, state, events) }
+    await registries.close()
+    for warning in registries.takeWarnings() { events.emit(Event(.cacheWarning, message: warning.rendered)) }
     store.actions.noteUse(of: build.hits)
     try workspace.tree.save()
     try history.save()

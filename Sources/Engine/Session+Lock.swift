@@ -1,8 +1,6 @@
 import Caching
 import Diagnostics
-import Glibc
 import Planning
-import SystemPackage
 
 extension Session {
   /// Resolves the packages of a `rootfs` target and writes its lock; gives the lock's path in the workspace and how many
@@ -29,21 +27,7 @@ extension Session {
       store: store, target: target, lock: nil, keyring: try RootfsKeyring(of: target, in: workspace), key: key
     ).resolve()
     let path = target.label.package.appending(lock.value).string
-    try Self.replace(workspace.root.appending(path), with: Array(resolved.text.utf8))
+    try workspace.replace(path, with: Array(resolved.text.utf8))
     return (path, resolved.packages.count)
-  }
-
-  /// Writes a file of the workspace whole: beside it first, then under its name.
-  private static func replace(_ path: FilePath, with bytes: [UInt8]) throws {
-    let temporary = path.string + ".slipway-\(getpid())"
-    let file = try Disk.open(temporary, O_WRONLY | O_CREAT | O_TRUNC)
-    defer { try? file.close() }
-    do {
-      try bytes.withUnsafeBytes { try Disk.write(file, $0, path: temporary) }
-      try Disk.rename(temporary, path.string)
-    } catch {
-      unlink(temporary)
-      throw error
-    }
   }
 }

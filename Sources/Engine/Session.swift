@@ -14,6 +14,7 @@ package final class Session {
   package let workspace: Workspace
   package let store: Store
   package let history: History
+  package let registries: RegistryAccess
   /// The current folder, in the workspace: where relative patterns start.
   package let folder: WorkspacePath
   /// What was built from, for as long as the session lives: it ends with the process, and to free thousands of targets one
@@ -25,6 +26,7 @@ package final class Session {
     let root = try Workspace.locate(from: directory)
     workspace = try Workspace(root: root)
     store = try Store(root: cache)
+    registries = RegistryAccess(settings: workspace.settings, root: root)
     history = History(path: root.appending(".slipway").appending("history"))
     var relative = directory
     folder = relative.removePrefix(root) ? WorkspacePath(relative.string) ?? .root : .root

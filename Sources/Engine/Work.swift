@@ -12,6 +12,7 @@ struct Work: Sendable {
     case command(CommandExecution)
     case image(ImageExecution)
     case rootfs(RootfsExecution)
+    case pull(PullExecution)
   }
 
   var kind: Kind
@@ -60,6 +61,7 @@ extension Build {
         case .command(let command): record = try await command.run(attempt: attempt)
         case .image(let image): record = try await image.run()
         case .rootfs(let rootfs): record = try await rootfs.run()
+        case .pull(let pull): record = try await pull.run()
         }
         try work.actions.store(record)
         if record.isUsable || attempt > work.retries {
@@ -98,6 +100,9 @@ extension Build {
         of: target, tool: tool, lock: lock?.text, keyring: keyring.map { Digest(of: $0.bytes) })
       return work(
         .rootfs(RootfsExecution(store: store, target: target, lock: lock?.lock, keyring: keyring, key: key)), key)
+    case .pull:
+      let pull = try PullExecution(target: target, planner: planner, store: store, registries: registries)
+      return work(.pull(pull), pull.key)
     default:
       var action = try planner.action(of: target)
       let isChanged = target.rule == .test && !options.testArguments.isEmpty && outcome.wanted.contains(target.label)

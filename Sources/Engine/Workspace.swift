@@ -145,6 +145,24 @@ package final class Workspace: PackageSource, Sendable {
     return LoadedPackage(declaration: declaration, files: files)
   }
 
+  /// Writes a file of the workspace whole: beside it first, then under its name, with the mode that it had.
+  package func replace(_ path: String, with bytes: [UInt8]) throws {
+    let place = root.appending(path).string
+    var status = stat()
+    let mode = stat(place, &status) == 0 ? status.st_mode & 0o777 : nil
+    let temporary = place + ".slipway-\(getpid())"
+    let file = try Disk.open(temporary, O_WRONLY | O_CREAT | O_TRUNC)
+    defer { try? file.close() }
+    do {
+      try bytes.withUnsafeBytes { try Disk.write(file, $0, path: temporary) }
+      if let mode { fchmod(file.rawValue, mode) }
+      try Disk.rename(temporary, place)
+    } catch {
+      unlink(temporary)
+      throw error
+    }
+  }
+
   /// This machine's platform, as OCI writes it.
   package static let platform: String = {
     #if arch(arm64)

@@ -41,6 +41,15 @@ package final class SourceText: Sendable {
     }
   }
 
+  /// The byte that a line, counted from 1, starts at; `nil` beyond the end.
+  package func lineStart(_ number: Int) -> Int? {
+    lineStarts.withLock { cached in
+      let starts = cached ?? Self.findLines(bytes)
+      cached = starts
+      return number >= 1 && number <= starts.count ? starts[number - 1] : nil
+    }
+  }
+
   /// The line and column, counted from 1, of a byte.
   package func position(ofByte offset: Int) -> (line: Int, column: Int) {
     lineStarts.withLock { cached in

@@ -97,13 +97,17 @@ extension Decoder {
           "a key of `registries` must be a host such as `docker.io`, not `\(Diagnostic.shortened(pair.name))`",
           at: host.span))
     }
-    guard let fields = fields(pair.value, "registry `\(Diagnostic.shortened(pair.name))`", known: ["mirrors"]) else {
-      return .init(host: host, mirrors: [])
-    }
-    let mirrors = list(fields["mirrors"], "`mirrors`") {
+    var registry = WorkspaceSettings.Registry(host: host)
+    let what: Subject = "registry `\(Diagnostic.shortened(pair.name))`"
+    guard let fields = fields(pair.value, what, known: ["mirrors", "insecure", "ca"]) else { return registry }
+    registry.mirrors = list(fields["mirrors"], "`mirrors`") {
       $0.url($1, $2, schemes: ["http", "https"])
     }
-    return .init(host: host, mirrors: mirrors)
+    registry.isInsecure = boolean(fields["insecure"], "`insecure`") ?? false
+    registry.authority = string(fields["ca"], "`ca`", "a path relative to the workspace, such as `ca.pem`") {
+      PathText.isRelative($0)
+    }
+    return registry
   }
 
   private static func isHost(_ text: String) -> Bool {

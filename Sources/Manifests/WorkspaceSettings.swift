@@ -24,7 +24,11 @@ package struct WorkspaceSettings: Sendable {
 
   package struct Registry: Sendable {
     package var host: Located<String>
-    package var mirrors: [Located<String>]
+    package var mirrors: [Located<String>] = []
+    /// Plain HTTP is allowed beyond this machine.
+    package var isInsecure = false
+    /// A PEM file of the workspace: authorities that may vouch for the registry, beside the system's.
+    package var authority: Located<String>?
   }
 
   package struct Cache: Sendable {

@@ -66,12 +66,38 @@ package struct ImageBuilder: Sendable {
       "schemaVersion": .number(2), "mediaType": .string(MediaType.manifest),
       "config": Self.descriptor(MediaType.config, configFile.digest, configFile.size),
       "layers": .array(
-        baseLayers + layers.map { Self.descriptor(MediaType.layerGzip, $0.layer.digest, $0.layer.size) }),
+        baseLayers.map(Self.inOCI) + layers.map { Self.descriptor(MediaType.layerGzip, $0.layer.digest, $0.layer.size) }
+      ),
     ])
     let manifestFile = try store.insert(manifest.encoded)
     return ImageArtifact(
       platform: platform, layers: all, config: configFile.digest, configSize: configFile.size,
       manifest: manifestFile.digest, manifestSize: manifestFile.size, run: Self.run(settings))
+  }
+
+  /// The image of a manifest whose configuration is in the store; its layers need not be.
+  package func image(ofManifest digest: Digest) throws -> ImageArtifact {
+    func malformed(_ what: String) -> Diagnostic {
+      .error("the image manifest \(digest.oci) has \(what) that is malformed", cause: .input)
+    }
+    let bytes = try store.read(digest, limit: Self.documentLimit)
+    guard let manifest = JSON(decoding: bytes), let layers = manifest["layers"]?.array,
+      let configDigest = Digest(oci: manifest["config"]?["digest"]?.string ?? ""),
+      let configSize = manifest["config"]?["size"]?.int
+    else { throw malformed("a descriptor") }
+    let config = try document(configDigest)
+    guard let diffIDs = config["rootfs"]?["diff_ids"]?.strings?.map({ Digest(oci: $0) }), diffIDs.count == layers.count,
+      let os = config["os"]?.string, let architecture = config["architecture"]?.string
+    else { throw malformed("a configuration") }
+    let taken = try zip(layers, diffIDs).map { layer, diffID in
+      guard let diffID, let digest = Digest(oci: layer["digest"]?.string ?? ""), let size = layer["size"]?.int,
+        size >= 0
+      else { throw malformed("a descriptor or a configuration") }
+      return ImageArtifact.Layer(diffID: diffID, digest: digest, size: size)
+    }
+    return ImageArtifact(
+      platform: os + "/" + architecture, layers: taken, config: configDigest, configSize: configSize,
+      manifest: digest, manifestSize: bytes.count, run: Self.run(config["config"]?.object ?? [:]))
   }
 
   /// Stores an index of images, one for each platform, in byte order of the platforms.
@@ -94,6 +120,13 @@ package struct ImageBuilder: Sendable {
 
   static func descriptor(_ type: String, _ digest: Digest, _ size: Int) -> JSON {
     .object(["mediaType": .string(type), "digest": .string(digest.oci), "size": .number(size)])
+  }
+
+  /// Docker's own media type of a layer as OCI's, which means the same bytes: a manifest must not mix the two.
+  private static func inOCI(_ layer: JSON) -> JSON {
+    guard var members = layer.object, layer["mediaType"]?.string == MediaType.dockerLayerGzip else { return layer }
+    members["mediaType"] = .string(MediaType.layerGzip)
+    return .object(members)
   }
 
   static func manifestDescriptor(_ image: ImageArtifact, name: String? = nil) -> JSON {

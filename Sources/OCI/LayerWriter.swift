@@ -69,7 +69,7 @@ package struct LayerWriter: Sendable {
   private func write(_ tree: DirectoryArtifact, markers: Set<[UInt8]>) throws -> ImageArtifact.Layer {
     let sink = try LayerSink(store)
     try inTarLocale {
-      let tar = try TarWriter(sink, owner: owner)
+      let tar = try TarWriter(owner: owner) { try sink.write($0) }
       try store.walk(tree) { path, node in
         let name = path.utf8.lastIndex(of: UInt8(ascii: "/")).map { path[path.index(after: $0)...] } ?? path[...]
         if name.hasPrefix(Whiteout.prefix), !markers.contains(Array(path.utf8)) {
@@ -91,15 +91,15 @@ enum Whiteout {
   static let opaque = ".wh..wh..opq"
 }
 
-/// libarchive's tar writer, feeding a sink.
-private final class TarWriter {
+/// libarchive's tar writer, with what makes its tars deterministic.
+final class TarWriter {
   private let archive: OpaquePointer
   private let entry: OpaquePointer
-  private let sink: LayerSink
+  private let sink: (UnsafeRawBufferPointer) throws -> Void
   private let owner: (user: Int64, group: Int64)
   private var failure: (any Error)?
 
-  init(_ sink: LayerSink, owner: (user: Int64, group: Int64)) throws {
+  init(owner: (user: Int64, group: Int64), sink: @escaping (UnsafeRawBufferPointer) throws -> Void) throws {
     guard let archive = archive_write_new() else { throw Diagnostic.error("out of memory", cause: .internal) }
     guard let entry = archive_entry_new() else {
       archive_write_free(archive)
@@ -119,7 +119,7 @@ private final class TarWriter {
         guard let context else { return -1 }
         let writer = Unmanaged<TarWriter>.fromOpaque(context).takeUnretainedValue()
         do {
-          try writer.sink.write(UnsafeRawBufferPointer(start: bytes, count: count))
+          try writer.sink(UnsafeRawBufferPointer(start: bytes, count: count))
           return count
         } catch {
           writer.failure = error

@@ -107,26 +107,14 @@ package struct ImageLayout: Sendable {
   }
 
   private func image(_ descriptor: JSON, _ path: FilePath) throws -> ImageArtifact {
-    let (manifestDigest, manifestSize) = try take(descriptor, path)
+    let (manifestDigest, _) = try take(descriptor, path)
     let builder = ImageBuilder(store)
     let manifest = try builder.document(manifestDigest)
     guard let configDescriptor = manifest["config"], let layers = manifest["layers"]?.array else {
       throw malformed(path, "a manifest")
     }
-    let (configDigest, configSize) = try take(configDescriptor, path)
-    let config = try builder.document(configDigest)
-    guard let diffIDs = config["rootfs"]?["diff_ids"]?.strings?.map({ Digest(oci: $0) }), diffIDs.count == layers.count,
-      let os = config["os"]?.string, let architecture = config["architecture"]?.string
-    else { throw malformed(path, "a configuration") }
-    var taken: [ImageArtifact.Layer] = []
-    for (layer, diffID) in zip(layers, diffIDs) {
-      guard let diffID else { throw malformed(path, "a configuration") }
-      let (digest, size) = try take(layer, path)
-      taken.append(ImageArtifact.Layer(diffID: diffID, digest: digest, size: size))
-    }
-    return ImageArtifact(
-      platform: os + "/" + architecture, layers: taken, config: configDigest, configSize: configSize,
-      manifest: manifestDigest, manifestSize: manifestSize, run: ImageBuilder.run(config["config"]?.object ?? [:]))
+    for part in [configDescriptor] + layers { _ = try take(part, path) }
+    return try builder.image(ofManifest: manifestDigest)
   }
 
   /// Brings the blob of a descriptor into the store.

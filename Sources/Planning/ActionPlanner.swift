@@ -99,6 +99,15 @@ package struct ActionPlanner {
     }
   }
 
+  /// The key of a `pull`: the digest alone, from whatever registry or mirror it comes.
+  package func pullKey(of digest: Digest) -> ActionKey {
+    ActionKey { sink in
+      sink.field(.rule, "pull", ActionDescription.format)
+      sink.field(.platform, "platform", platform)
+      sink.field(.image, "digest", digest.oci)
+    }
+  }
+
   package func image(of target: Target) throws -> ImageArtifact {
     guard let reference = target.image else {
       throw Diagnostic.error("\(target.label) needs an `image`", at: target.declaration.place.span)

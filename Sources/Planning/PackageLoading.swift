@@ -24,6 +24,8 @@ package struct LoadedPackage: Sendable {
 package struct Plan: Sendable {
   package private(set) var targets: [Label: Target] = [:]
   package private(set) var packages: [WorkspacePath: LoadedPackage] = [:]
+  /// Pulls of images that manifests name in place of a target; they belong to no package.
+  package private(set) var pulls: Set<Label> = []
   package private(set) var graph: TargetGraph
 
   /// Loads `roots` and every package that they name, resolves labels and globs, and checks the graph.
@@ -47,30 +49,47 @@ package struct Plan: Sendable {
     }
     let known = loaded
     let order = loaded.keys.sorted()
-    let resolved = mapInParallel(order, chunk: 16) { path -> (targets: [Target], nodes: [GraphNode], DiagnosticList) in
-      var found = DiagnosticList()
-      var targets: [Target] = []
-      var nodes: [GraphNode] = []
+    let resolved = mapInParallel(order, chunk: 16) { path -> Resolved in
+      var result = Resolved()
       for declaration in known[path]?.declaration.targets ?? [] {
         var resolver = TargetResolver(
-          package: path, loaded: known, settings: settings, declaration: declaration, diagnostics: found)
+          package: path, loaded: known, settings: settings, declaration: declaration, diagnostics: result.diagnostics)
         let target = resolver.resolve()
-        found = resolver.diagnostics
-        targets.append(target)
-        nodes.append(target.graphNode(edges: resolver.edges))
+        result.diagnostics = resolver.diagnostics
+        result.targets.append(target)
+        result.nodes.append(target.graphNode(edges: resolver.edges))
+        result.pulls.merge(resolver.pulls) { first, _ in first }
       }
-      return (targets, nodes, found)
+      return result
     }
     var nodes: [GraphNode] = []
     targets.reserveCapacity(resolved.reduce(0) { $0 + $1.targets.count })
-    for (found, graphNodes, mistakes) in resolved {
-      for target in found { targets[target.label] = target }
-      nodes += graphNodes
-      diagnostics.diagnostics += mistakes.diagnostics
+    var pulled: [Label: Located<String>] = [:]
+    for found in resolved {
+      for target in found.targets { targets[target.label] = target }
+      nodes += found.nodes
+      diagnostics.diagnostics += found.diagnostics.diagnostics
+      pulled.merge(found.pulls) { first, _ in first }
+    }
+    for (label, text) in pulled.sorted(by: { $0.key < $1.key }) {
+      var declaration = TargetDeclaration(name: Located(label.name, at: text.place), rule: .pull)
+      declaration.image = text
+      let target = Target(label: label, kind: nil, declaration: declaration)
+      targets[label] = target
+      nodes.append(target.graphNode(edges: []))
+      pulls.insert(label)
     }
     packages = loaded
     graph = TargetGraph(nodes, diagnostics: &diagnostics)
   }
+}
+
+/// What one package's declarations resolve to.
+private struct Resolved: Sendable {
+  var targets: [Target] = []
+  var nodes: [GraphNode] = []
+  var pulls: [Label: Located<String>] = [:]
+  var diagnostics = DiagnosticList()
 }
 
 extension PackageDeclaration {

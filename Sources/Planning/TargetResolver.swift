@@ -1,4 +1,5 @@
 import Diagnostics
+import Digests
 import Files
 import Graph
 import Manifests
@@ -11,6 +12,8 @@ struct TargetResolver {
   let declaration: TargetDeclaration
   var diagnostics: DiagnosticList
   private(set) var edges: [GraphEdge] = []
+  /// Images of registries that are named in place of a target, each pinned by its digest.
+  private(set) var pulls: [Label: Located<String>] = [:]
 
   init(
     package: WorkspacePath, loaded: [WorkspacePath: LoadedPackage], settings: WorkspaceSettings,
@@ -39,6 +42,10 @@ struct TargetResolver {
     }
     target.sources = Array(Set(target.sources)).sorted()
     target.inputs = declaration.inputs.compactMap { resolve($0) }
+    if declaration.rule == .pull {
+      checkPinned(declaration.image)
+      return target
+    }
     target.image =
       image(declaration.image, role: declaration.rule == .publish ? .publish : .image)
       ?? image(declaration.base, role: .base)
@@ -120,13 +127,28 @@ struct TargetResolver {
     if let label = settings.replacement(forImage: text.value) {
       return reference(Located(label.value, at: text.place), role: role)
     }
+    guard let reference = ImageReference(text.value), let label = reference.pullLabel else {
+      reportUnpinned(text)
+      return nil
+    }
+    pulls[label] = text
+    edges.append(GraphEdge(target: label, role: role, span: text.span))
+    return TargetOutput(label)
+  }
+
+  private mutating func checkPinned(_ text: Located<String>?) {
+    if let text, ImageReference(text.value)?.pullLabel == nil { reportUnpinned(text) }
+  }
+
+  private mutating func reportUnpinned(_ text: Located<String>) {
+    let repository = ImageReference(text.value)?.repository ?? text.value
     diagnostics.diagnostics.append(
       .error(
-        "image `\(text.value)` is given by no target of this workspace", at: text.span,
+        "image `\(text.value)` is not pinned by a digest", at: text.span,
         hints: [
-          "name a target for it in slipway.yaml: images: {\(ImageReference(text.value)?.repository ?? text.value): //path/to:image}"
+          "write the digest that its tag has now: slipway update-images //\(package)",
+          "or name a target for it in slipway.yaml: images: {\(repository): //path/to:image}",
         ]))
-    return nil
   }
 
   /// The target that a label means; an edge to it is noted, also when it is unknown, so that the graph can say so.
@@ -192,5 +214,15 @@ extension Target {
     return GraphNode(
       label: label, rule: rule.rawValue, kind: kind, span: declaration.place.span, dependencies: edges,
       attributes: attributes, sources: Array(Set(sources + files)).sorted())
+  }
+}
+
+extension ImageReference {
+  /// The label of the target that pulls the image: its repository as a package, `TAG@DIGEST` as a name, which no target
+  /// that a manifest declares can have. `nil` without a digest.
+  package var pullLabel: Label? {
+    guard let digest, Digest(oci: digest) != nil else { return nil }
+    return Label(
+      package: WorkspacePath(unchecked: "@" + repository), name: tag.map { $0 + "@" + digest } ?? digest)
   }
 }

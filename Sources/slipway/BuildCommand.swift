@@ -82,6 +82,24 @@ struct BuildArguments: ParsableArguments {
     _ session: Session, _ patterns: [String], _ options: BuildOptions, eventsPath: String? = nil,
     tracePath: String? = nil, quiet: Bool = false
   ) async throws -> BuildOutcome {
+    let outcome = try await withConsole(options, eventsPath: eventsPath, tracePath: tracePath, quiet: quiet) { stream in
+      let outcome = try await session.build(patterns, options: options, events: stream)
+      // Only what executed makes the store larger.
+      return (outcome, stream.counts.executed > 0 ? session.collectGarbageIfNeeded() : nil)
+    }
+    if let warning = outcome.1 { Slipway.write(warning.rendered) }
+    return outcome.0
+  }
+
+  /// Builds one image target, with the console.
+  static func image(_ session: Session, _ label: String) async throws -> ImageArtifact {
+    try await withConsole(BuildOptions()) { try await session.image(of: label, events: $0) }
+  }
+
+  private static func withConsole<Result>(
+    _ options: BuildOptions, eventsPath: String? = nil, tracePath: String? = nil, quiet: Bool = false,
+    _ body: (EventStream) async throws -> Result
+  ) async throws -> Result {
     var sinks: [any EventSink] = []
     let environment = { (name: String) in getenv(name).map { String(cString: $0) } }
     let terminal = isatty(2) == 1 && environment("CI") == nil
@@ -105,10 +123,7 @@ struct BuildArguments: ParsableArguments {
     let stream = EventStream(sinks: sinks, elapsed: elapsed)
     let ticker = Task { await console.run(elapsed: elapsed) }
     defer { ticker.cancel() }
-    let outcome = try await session.build(patterns, options: options, events: stream)
-    // Only what executed makes the store larger.
-    if stream.counts.executed > 0, let warning = session.collectGarbageIfNeeded() { Slipway.write(warning.rendered) }
-    return outcome
+    return try await body(stream)
   }
 }
 

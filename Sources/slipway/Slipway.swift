@@ -14,7 +14,8 @@ struct Slipway: AsyncParsableCommand {
     subcommands: [
       BuildCommand.self, TestCommand.self, RunCommand.self, ExplainCommand.self, ShellCommand.self,
       OutputsCommand.self, LogsCommand.self, CacheCommand.self, DoctorCommand.self, CheckCommand.self,
-      InitCommand.self, QueryCommand.self, LockCommand.self, CompletionsCommand.self,
+      InitCommand.self, QueryCommand.self, LockCommand.self, ImageCommand.self, UpdateImagesCommand.self,
+      CompletionsCommand.self,
     ])
 
   /// Parses, runs, and ends the process with Bazel's exit codes.
@@ -72,6 +73,7 @@ struct Slipway: AsyncParsableCommand {
       return diagnostic.cause.rawValue
     case let code as ExitCode: return code.rawValue
     case is CancellationError: return 8
+    case let failed as Session.BuildFailed: return failed.exitCode
     case is Session.NoTests:
       write("error: no test among these targets\n")
       return 4

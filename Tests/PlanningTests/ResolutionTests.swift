@@ -50,6 +50,36 @@ import Testing
     #expect(packages.plan("a").diagnostics.contains("a/targets.yaml:1:36: error: unknown target `//b:ui`"))
   }
 
+  @Test func `an image that a digest pins is pulled, once for all that name it`() {
+    let image = "docker.io/x/base:1.2@sha256:\(String(repeating: "ab", count: 32))"
+    let packages = InMemoryPackages([
+      "a": (
+        """
+        targets:
+          t: {rule: test, image: '\(image)', run: [x]}
+          u: {rule: image, base: '\(image)'}
+        """, []
+      ),
+      "b": ("targets: {t: {rule: test, image: '\(image)', run: [x]}}", []),
+    ])
+    let (plan, diagnostics) = packages.plan("a", "b")
+    #expect(diagnostics == "")
+    let pull = Label(
+      package: WorkspacePath(unchecked: "@docker.io/x/base"),
+      name: "1.2@sha256:\(String(repeating: "ab", count: 32))")
+    #expect(plan.pulls == [pull])
+    #expect(plan.targets[pull]?.rule == .pull)
+    for target in [label("a", "t"), label("a", "u"), label("b", "t")] {
+      #expect(plan.targets[target]?.image?.label == pull)
+    }
+    #expect(plan.graph.nodes.count == 4)
+  }
+
+  @Test func `a digest that is none pins nothing`() {
+    let packages = InMemoryPackages(["a": ("targets: {t: {rule: pull, image: 'x/y@sha256:abc'}}", [])])
+    #expect(packages.plan("a").diagnostics.contains("image `x/y@sha256:abc` is not pinned by a digest"))
+  }
+
   @Test func `targets that depend on each other are a cycle`() {
     let packages = InMemoryPackages([
       "a": ("targets: {t: {rule: suite, tests: ['//b:u']}}", []),
@@ -75,7 +105,7 @@ import Testing
   @Test func `an image that nothing gives is an error with the line to write`() {
     let packages = InMemoryPackages(["a": ("targets: {i: {rule: image, base: 'docker.io/x/base:1.2'}}", [])])
     let diagnostics = packages.plan("a").diagnostics
-    #expect(diagnostics.contains("error: image `docker.io/x/base:1.2` is given by no target of this workspace"))
+    #expect(diagnostics.contains("error: image `docker.io/x/base:1.2` is not pinned by a digest"))
     #expect(diagnostics.contains("images: {docker.io/x/base: //path/to:image}"))
   }
 

@@ -1,0 +1,173 @@
+import Caching
+import Diagnostics
+import Digests
+import Distribution
+import Events
+import Files
+import Glibc
+import Graph
+import Manifests
+import OCI
+import Planning
+import SystemPackage
+
+extension Session {
+  /// Builds one image target and gives its image.
+  ///
+  /// - Throws: What stood in the way, or `BuildFailed` when the console has said it.
+  package func image(of text: String, events: EventStream) async throws -> ImageArtifact {
+    let lease = try await store.lease()
+    defer { withExtendedLifetime(lease) {} }
+    let (plan, target) = try target(text)
+    guard [.image, .rootfs, .pull].contains(target.rule) else {
+      throw Diagnostic.error("\(target.label) has the rule `\(target.rule.rawValue)` and is no image")
+    }
+    let build = try Build(
+      workspace: workspace, store: store, registries: registries, plan: plan, history: history,
+      options: BuildOptions(), events: events)
+    let outcome = try await build.run([target.label])
+    try workspace.tree.save()
+    try history.save()
+    events.emit(Event(.buildFinished, exitCode: Int(outcome.exitCode)))
+    guard outcome.exitCode == 0 else { throw BuildFailed(exitCode: outcome.exitCode) }
+    for case .image(let image) in (outcome.outputs[target.label] ?? []).map(\.artifact) { return image }
+    throw Diagnostic.error("\(target.label) gave no image", cause: .internal)
+  }
+
+  /// A build failed, and said so.
+  package struct BuildFailed: Error {
+    package var exitCode: Int32
+  }
+
+  /// Pushes an image by digest and then its tag; gives the reference that names it for good.
+  package func push(_ image: ImageArtifact, to text: String) async throws -> Reference {
+    let reference = try Reference(text)
+    guard reference.digest == nil else {
+      throw Diagnostic.error(
+        "`\(text)` names a digest; an image is pushed to a repository, or to a tag of it",
+        hints: ["slipway image push … \(reference.name):TAG"])
+    }
+    try await registries.client().push(
+      PushableImage(manifest: image.manifest, in: store), to: reference, tag: reference.tag)
+    await registries.close()
+    return reference.pinned(to: image.manifest)
+  }
+
+  /// Writes an image as a tar for `skopeo`, `podman load` and `docker load`; to standard output where no path is given.
+  package func save(_ image: ImageArtifact, names: [String], to path: String?) throws {
+    for name in names where try Reference(name).tag == nil {
+      throw Diagnostic.error("`\(name)` has no tag", hints: ["write `\(name):latest`"])
+    }
+    guard let path else {
+      return try ImageArchive(store).write(image, names: names, to: .standardOutput, path: "standard output")
+    }
+    let temporary = path + ".slipway-\(getpid())"
+    let file = try Disk.open(temporary, O_WRONLY | O_CREAT | O_TRUNC)
+    do {
+      defer { try? file.close() }
+      try ImageArchive(store).write(image, names: names, to: file, path: path)
+    } catch {
+      unlink(temporary)
+      throw error
+    }
+    try Disk.rename(temporary, path)
+  }
+
+  /// What an image is, as `slipway image inspect` prints it (`schemas/image.schema.json`).
+  package func inspection(of image: ImageArtifact) throws -> String {
+    let config = JSON(decoding: try store.read(image.config, limit: 16 << 20)) ?? .null
+    let document = JSON.object([
+      "platform": .string(image.platform),
+      "manifest": .object(["digest": .string(image.manifest.oci), "size": .number(image.manifestSize)]),
+      "config": .object(["digest": .string(image.config.oci), "size": .number(image.configSize)]),
+      "layers": .array(
+        image.layers.map { layer in
+          .object([
+            "diffID": .string(layer.diffID.oci), "digest": .string(layer.digest.oci), "size": .number(layer.size),
+          ])
+        }),
+      "run": config["config"] ?? .object([:]),
+    ])
+    return String(decoding: document.encoded, as: UTF8.self)
+  }
+
+  /// A digest that `updateImages` wrote, or would write.
+  package struct ImageUpdate: Sendable {
+    package var file: String
+    package var line: Int
+    package var old: String
+    package var new: String
+  }
+
+  /// Pins the images that manifests name to the digests that their tags have now.
+  ///
+  /// Looks at `image:` and `base:` in `targets.yaml` and at `baseImage` in `metadata.yaml`; images that a target of the
+  /// workspace stands in for are left alone. Comments and layout stay.
+  package func updateImages(_ patterns: [String], writes: Bool) async throws -> [ImageUpdate] {
+    let set = try parse(patterns)
+    try workspace.tree.refresh(.all)
+    var places: [(source: SourceText, scalar: Node, reference: Reference)] = []
+    var diagnostics = DiagnosticList()
+    for package in set.packages(among: workspace.tree.packages) {
+      for (name, role) in [("metadata.yaml", SourceText.Role.data), ("targets.yaml", .template)] {
+        let path = package.appending(name)
+        guard workspace.tree.mode(of: path) != nil else { continue }
+        let source = SourceText(
+          file: path.string, bytes: try workspace.tree.read(path, limit: YAMLParser.Limit.file), role: role)
+        do throws(Diagnostic) {
+          for scalar in Self.imageScalars(try YAMLParser.parse(source)) {
+            guard let short = ImageReference(scalar.scalar?.text ?? ""),
+              !workspace.settings.images.contains(where: { $0.repository.value == short.repository }),
+              let reference = try? Reference(scalar.scalar?.text ?? "")
+            else { continue }
+            places.append((source, scalar, reference))
+          }
+        } catch { diagnostics.diagnostics.append(error) }
+      }
+    }
+    if diagnostics.hasErrors { throw diagnostics }
+    var digests: [Reference: Digest] = [:]
+    var updates: [ImageUpdate] = []
+    var edits: [String: (source: SourceText, edits: [SourceEdit])] = [:]
+    for (source, scalar, reference) in places where reference.digest == nil || reference.tag != nil {
+      let old = scalar.scalar?.text ?? ""
+      let tagged = try reference.tagged(reference.tag ?? "latest")
+      if digests[tagged] == nil {
+        guard let found = try await registries.client().resolve(tagged) else {
+          throw Diagnostic.error(
+            "cannot pin `\(old)`: its registry has no such tag", at: scalar.span, cause: .environment)
+        }
+        digests[tagged] = found.digest
+      }
+      guard let digest = digests[tagged], digest != reference.digest else { continue }
+      let written = old.prefix { $0 != "@" }
+      let new = written + (reference.tag == nil ? ":latest" : "") + "@" + digest.oci
+      guard let edit = source.edit(of: scalar, to: String(new)) else {
+        throw Diagnostic.error(
+          "cannot change this text in place", at: scalar.span, hints: ["write it on one line: \(new)"])
+      }
+      updates.append(ImageUpdate(file: source.file, line: Int(scalar.place.line), old: old, new: String(new)))
+      edits[source.file, default: (source, [])].edits.append(edit)
+    }
+    await registries.close()
+    if writes {
+      for (file, change) in edits.sorted(by: { $0.key < $1.key }) {
+        try workspace.replace(file, with: change.source.applying(change.edits))
+      }
+    }
+    return updates
+  }
+
+  private static func imageScalars(_ node: Node) -> [Node] {
+    switch node.content {
+    case .scalar: return []
+    case .sequence(let elements): return elements.flatMap(imageScalars)
+    case .mapping(let pairs):
+      return pairs.flatMap { pair -> [Node] in
+        let isImage = ["image", "base", "baseImage"].contains(pair.name)
+        guard isImage, let text = pair.value.scalar?.text else { return imageScalars(pair.value) }
+        return text.hasPrefix("//") || text.hasPrefix(":") || text.contains("$") ? [] : [pair.value]
+      }
+    }
+  }
+}
