@@ -4,12 +4,13 @@ import OCI
 /// What each server has asked for, and the tokens that it was given.
 actor Authorizer {
   /// The value of an `Authorization` header; never printed.
-  struct Authorization: Hashable, Sendable, CustomStringConvertible {
+  struct Authorization: Hashable, Sendable, CustomStringConvertible, CustomReflectable {
     fileprivate var header: String
     /// Only the latest is worth renewing when it is refused.
     fileprivate var number: Int
     var value: String { header }
     var description: String { "an authorization" }
+    var customMirror: Mirror { Mirror(self, children: []) }
   }
 
   private enum Scheme {

@@ -69,6 +69,7 @@ struct Exchange {
       HeaderValues.retryAfter($0, now: settings.time.now())
     }
     failure.text = "\(status) " + text(status, type, bytes)
+    failure.code = bytes.flatMap { JSON(decoding: $0) }?["errors"]?.array?.first?["code"]?.string
     return failure
   }
 

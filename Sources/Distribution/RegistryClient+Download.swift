@@ -20,7 +20,8 @@ extension RegistryClient {
       answer, address in
       await answer.discard()
       guard answer.status == 200 else { return false }
-      if let said = answer.headers.first(name: "Content-Length").flatMap(Int.init), said != descriptor.size {
+      // Some proxies give every answer to HEAD the length 0.
+      if let said = answer.headers.first(name: "Content-Length").flatMap(Int.init), said != 0, said != descriptor.size {
         throw self.exchange.failed(
           .HEAD, address, .content, "the registry has \(said) bytes under this digest, not \(descriptor.size)")
       }
@@ -47,10 +48,24 @@ extension RegistryClient {
         "cannot pull \(reference): the blob \(descriptor.digest.oci) has \(descriptor.size) bytes, more than the "
           + "\(settings.limits.blob) allowed", cause: .environment)
     }
-    let artifact = try await pulling(reference, "pull \(reference)") { asked in
-      try await self.download(descriptor, try await self.reach(asked), reference, store, progress)
+    // Images share layers: whoever comes second finds the blob in the store.
+    await gate.enter(descriptor.digest.oci)
+    let result: Result<FileArtifact?, any Error>
+    do {
+      if store.contains(descriptor.digest, size: descriptor.size) {
+        progress(descriptor.size)
+        result = .success(FileArtifact(digest: descriptor.digest, size: descriptor.size, isExecutable: false))
+      } else {
+        result = .success(
+          try await pulling(reference, "pull \(reference)") { asked in
+            try await self.download(descriptor, try await self.reach(asked), reference, store, progress)
+          })
+      }
+    } catch {
+      result = .failure(error)
     }
-    guard let artifact else {
+    await gate.leave(descriptor.digest.oci)
+    guard let artifact = try result.get() else {
       throw Diagnostic.error(
         "cannot pull \(reference): GET /v2/\(reference.repository)/blobs/\(descriptor.digest.oci): 404 NOT_FOUND",
         cause: .environment,

@@ -136,6 +136,13 @@ extension RegistryClient {
   package func pushManifest(_ bytes: [UInt8], mediaType: String, to reference: Reference, byDigest: Bool) async throws
     -> Descriptor
   {
+    try await put(bytes, mediaType: mediaType, to: reference, byDigest: byDigest).descriptor
+  }
+
+  /// - Returns: Besides, whether the registry notes what the manifest refers to (`OCI-Subject`).
+  func put(_ bytes: [UInt8], mediaType: String, to reference: Reference, byDigest: Bool) async throws -> (
+    descriptor: Descriptor, hasSubject: Bool
+  ) {
     let digest = Digest(of: bytes)
     let name = byDigest ? digest.oci : reference.tag ?? "latest"
     return try await asking(reference, "push \(reference)") { asked in
@@ -151,7 +158,10 @@ extension RegistryClient {
           throw self.exchange.failed(
             .PUT, address, .content, "the registry took other bytes: it says \(said.prefix(80)), not \(digest.oci)")
         }
-        return Descriptor(mediaType: mediaType, digest: digest, size: bytes.count)
+        return (
+          Descriptor(mediaType: mediaType, digest: digest, size: bytes.count),
+          answer.headers.contains(name: "OCI-Subject")
+        )
       }
     }
   }

@@ -34,7 +34,26 @@ extension RegistryClient {
         "cannot push \(reference): `\(path)` has \(file.size) bytes, but its descriptor says \(descriptor.size)",
         cause: .environment, hints: ["run `slipway cache verify`, then build again"])
     }
-    return try await asking(reference, "push \(reference)") { asked in
+    // Images share layers: whoever comes second mounts what the first has sent.
+    let key = reference.registry + " " + descriptor.digest.oci
+    await gate.enter(key)
+    let result: Result<BlobPush, any Error>
+    do {
+      let known = place(of: descriptor.digest, reference).map { [$0] } ?? []
+      result = .success(try await send(descriptor, file, reference, known + mountFrom, progress))
+      notePlace(of: descriptor.digest, reference)
+    } catch {
+      result = .failure(error)
+    }
+    await gate.leave(key)
+    return try result.get()
+  }
+
+  private func send(
+    _ descriptor: Descriptor, _ file: OpenFile, _ reference: Reference, _ mountFrom: [String],
+    _ progress: @escaping @Sendable (Int) -> Void
+  ) async throws -> BlobPush {
+    try await asking(reference, "push \(reference)") { asked in
       let endpoint = try await self.reach(asked)
       if try await self.hasBlob(descriptor, endpoint, reference, .push) {
         progress(descriptor.size)
@@ -103,11 +122,17 @@ private final class Upload {
   private var location: WebAddress?
   /// Bytes that the registry has confirmed.
   private var offset = 0
+  /// Bytes that it has if it took all of the last request.
+  private var expected = 0
   /// Bytes that were reported as progress.
   private var reported = 0
   /// Whether the last request may have changed what the registry has.
   private var isUncertain = false
   private var restarts = 0
+  /// Requests of which the registry took a part only.
+  private var partial = 0
+  /// Bytes of a request.
+  private var chunk: Int
 
   init(
     client: RegistryClient, endpoint: Endpoint, reference: Reference, descriptor: Descriptor, file: OpenFile,
@@ -119,6 +144,7 @@ private final class Upload {
     self.descriptor = descriptor
     self.file = file
     self.progress = progress
+    chunk = client.settings.limits.chunk
   }
 
   private var scopes: [String] { [RegistryClient.scope(endpoint.repository(reference), .push)] }
@@ -126,11 +152,7 @@ private final class Upload {
   func run(_ session: WebAddress?) async throws {
     location = session
     do {
-      if descriptor.size <= client.settings.limits.chunk {
-        try await whole()
-      } else {
-        try await chunks()
-      }
+      if descriptor.size <= chunk { try await whole() } else { try await chunks() }
       report(descriptor.size)
     } catch {
       report(0)
@@ -176,37 +198,39 @@ private final class Upload {
   // MARK: In chunks
 
   private func chunks() async throws {
-    let chunk = client.settings.limits.chunk
     while true {
       do {
-        while offset < descriptor.size { try await send(min(chunk, descriptor.size - offset)) }
+        while offset < descriptor.size { try await send() }
         if try await close() { return }
-      } catch let failure as RegistryFailure where restarts < 3 && isLost(failure) {
+      } catch let failure as RegistryFailure where location != nil && isLost(failure) {
         restarts += 1
         location = nil
         offset = 0
         isUncertain = false
         report(0)
+        // Not every registry takes chunks: in the end, all at once.
+        if restarts == 3 { return try await whole() }
       }
     }
   }
 
-  /// Whether the registry no longer knows the upload, or stands at another byte than it said.
+  /// Whether the registry no longer knows the upload, stands at another byte than it said, or takes no chunks.
   private func isLost(_ failure: RegistryFailure) -> Bool {
-    guard location != nil, failure.url.contains("/blobs/uploads/") || failure.method != "HEAD" else { return false }
     switch failure.reason {
-    case .notFound, .status(400), .status(416): return true
+    case .status(400): return failure.code != "DIGEST_INVALID"
+    case .notFound, .status(405), .status(416), .status(501): return true
     default: return false
     }
   }
 
-  private func send(_ count: Int) async throws {
+  private func send() async throws {
     try await client.perform(endpoint, scopes: scopes) {
       if self.isUncertain { try await self.askOffset() }
       let location = try await self.opened()
       let start = self.offset
-      let length = min(count, self.descriptor.size - start)
+      let length = min(self.chunk, self.descriptor.size - start)
       guard length > 0 else { return self.status(location) }
+      self.expected = start + length
       self.isUncertain = true
       return RegistryClient.Call(
         method: .PATCH, address: location,
@@ -215,7 +239,15 @@ private final class Upload {
         ], payload: self.piece(start, length), size: length, accepts: [202, 201, 204], progress: start)
     } receive: { answer, address in
       await answer.discard()
-      try self.take(answer, address)
+      let start = self.offset
+      try self.take(answer, address, orElse: self.expected)
+      guard self.offset != self.expected else { return }
+      // A server may take less than it was sent, but must not keep the upload going for ever.
+      self.partial += 1
+      guard self.offset > start, self.partial <= 16 else {
+        throw self.client.exchange.failed(
+          .PATCH, address, .content, "the registry has \(self.offset) bytes, not the \(self.expected) that it was sent")
+      }
     }
   }
 
@@ -233,8 +265,11 @@ private final class Upload {
   }
 
   /// Notes what an answer says of the upload: how many bytes it has, and where it goes on.
-  private func take(_ answer: Transport.Answer, _ address: WebAddress) throws {
-    guard let range = answer.headers.first(name: "Range").flatMap(HeaderValues.uploadedBytes), range <= descriptor.size
+  ///
+  /// - Parameter orElse: What counts where it does not say; the digest tells in the end.
+  private func take(_ answer: Transport.Answer, _ address: WebAddress, orElse: Int? = nil) throws {
+    let header = answer.headers.first(name: "Range")
+    guard let range = header == nil ? orElse : header.flatMap(HeaderValues.uploadedBytes), range <= descriptor.size
     else {
       throw client.exchange.failed(
         .PATCH, address, .content, "the registry does not say how much of the upload it has (`Range`)")
@@ -277,6 +312,9 @@ private final class Upload {
       await answer.discard()
       guard let location = answer.headers.first(name: "Location").flatMap(address.resolving) else {
         throw self.client.exchange.failed(.POST, address, .content, "the answer has no `Location` that is a URL")
+      }
+      if let least = answer.headers.first(name: "OCI-Chunk-Min-Length").flatMap(Int.init) {
+        self.chunk = max(self.chunk, min(least, 1 << 30))
       }
       guard location.isSecure || !address.isSecure else {
         throw self.client.exchange.failed(

@@ -14,6 +14,8 @@ package final class RegistryClient: Sendable {
   let exchange: Exchange
   private let transport: Transport
   private let authorizer: Authorizer
+  /// One transfer of a blob at a time.
+  let gate = Gate()
   private let state = Mutex(State())
 
   private struct State {
@@ -21,6 +23,17 @@ package final class RegistryClient: Sendable {
     var reached: [Endpoint: Endpoint] = [:]
     /// Mirrors that failed once are not asked again.
     var failedMirrors: Set<Endpoint> = []
+    /// A repository in which a blob is, by registry and digest.
+    var places: [String: String] = [:]
+  }
+
+  /// Where the registry of the reference is known to have a blob, because this client saw it there.
+  func place(of digest: Digest, _ reference: Reference) -> String? {
+    state.withLock { $0.places[reference.registry + " " + digest.oci] }
+  }
+
+  func notePlace(of digest: Digest, _ reference: Reference) {
+    state.withLock { $0.places[reference.registry + " " + digest.oci] = reference.repository }
   }
 
   package init(_ settings: RegistrySettings) {
@@ -88,8 +101,10 @@ package final class RegistryClient: Sendable {
     do {
       let answer = try await exchange.send(.GET, plain, headers: [])
       await answer.discard()
-      // A TLS server that knows plain HTTP when it sees it says 400.
-      if answer.status != 400 { found.address = plain.at("/") }
+      // A TLS server that knows plain HTTP when it sees it says 400; one with both ports redirects.
+      let next = answer.headers.first(name: "Location").flatMap(plain.resolving)
+      let isRedirected = (300...399).contains(answer.status) && next?.isSecure == true
+      if answer.status != 400 && !isRedirected { found.address = plain.at("/") }
     } catch let failure as RegistryFailure where failure.reason != .timeout {
       // Nothing there in plain HTTP: the question itself shows what TLS says, unless nothing listens at all.
       if failure.text == "connection refused", plain.port == endpoint.address.port {
@@ -151,6 +166,7 @@ package final class RegistryClient: Sendable {
         else {
           var last = failure
           last.attempts = failures
+          last.isTransient = false
           if let seconds = failure.retryAfter, seconds > 0 {
             last.hints.append("the registry asks to wait \(seconds) s")
           }

@@ -23,7 +23,10 @@ struct RegistryFailure: Error, Sendable {
   var url: String
   /// What comes after the method and URL.
   var text: String
+  /// Whether the same request may be answered otherwise a moment later; no longer so once the retries are used up.
   var isTransient: Bool
+  /// The registry's own name for it: `DIGEST_INVALID`.
+  var code: String?
   /// Seconds.
   var retryAfter: Int?
   /// How often it was tried.
@@ -44,7 +47,7 @@ struct RegistryFailure: Error, Sendable {
 }
 
 /// What a registry names its errors (OCI distribution specification, "Error codes").
-struct RegistryErrorCode {
+enum RegistryErrorCode {
   static func phrase(_ status: Int) -> String {
     switch status {
     case 400: "BAD_REQUEST"

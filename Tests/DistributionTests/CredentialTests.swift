@@ -81,8 +81,9 @@ import Testing
   private func helper(_ script: String, timeout: Duration = .seconds(20)) throws -> (CredentialHelper, Fixture) {
     let fixture = try Fixture()
     let path = fixture.folder.string + "/docker-credential-test"
-    try ServerProcess.write("#!/bin/sh\n" + script, to: path)
-    chmod(path, 0o755)
+    // Another test's child, between fork and exec, would hold a file open that this process writes: ETXTBSY.
+    try ServerProcess.write("#!/bin/sh\n" + script, to: path + ".sh")
+    try ServerProcess.run(["install", "-m", "755", path + ".sh", path], folder: fixture.folder)
     let path2 = fixture.folder.string + ":/usr/bin:/bin"
     return (CredentialHelper(name: "test", environment: ["PATH": path2], timeout: timeout), fixture)
   }

@@ -40,6 +40,9 @@ import Testing
     let pulled = try await client.pull(name, platform: "linux/amd64", into: store)
     #expect(pulled.manifest == image.manifest.descriptor)
     #expect(pulled.parts.blobs == image.blobs.map(\.descriptor))
+    let artifact = try pulled.artifact(in: store)
+    #expect(artifact.layers.map(\.digest) == image.blobs.dropFirst().map(\.descriptor.digest))
+    #expect(artifact.platform == "linux/amd64")
     for blob in pulled.parts.blobs { #expect(Digest(of: try store.read(blob.digest, limit: 1 << 20)) == blob.digest) }
     #expect(try store.read(pulled.manifest.digest, limit: 1 << 20) == image.manifest.bytes)
     await client.close()
@@ -55,7 +58,7 @@ import Testing
     #expect(mounted.dropFirst().allSatisfy { $0 == .uploaded || $0 == .mounted(from: "base/python") })
     let direct = try await client.push(
       image, to: try reference("airbyte/y"), tag: "1", mountFrom: { _ in ["base/python"] })
-    #expect(direct == Array(repeating: .mounted(from: "base/python"), count: 3))
+    #expect(direct.allSatisfy { if case .mounted = $0 { true } else { false } })
     await client.close()
   }
 
@@ -183,6 +186,90 @@ import Testing
     await client.close()
     let name = try reference("a/b:1")
     #expect(await failure { _ = try await client.resolve(name) }?.contains("the registry client is closed") == true)
+  }
+
+  // MARK: Several at once
+
+  @Test func `a layer that many images share is sent once, and mounted by the others`() async throws {
+    let spy = try fixture.faults(before: registry, "[]")
+    let image = try fixture.image(layers: [150_000])
+    let client = client
+    let results = try await withThrowingTaskGroup(of: [BlobPush].self) { group in
+      for number in 0..<6 {
+        let name = try Reference("127.0.0.1:\(spy.port)/shared/c\(number)")
+        group.addTask { try await client.push(image, to: name, tag: "1") }
+      }
+      return try await group.reduce(into: []) { $0.append($1[1]) }
+    }
+    #expect(results.count { $0 == .uploaded } == 1)
+    #expect(results.count { if case .mounted = $0 { true } else { false } } == 5)
+    #expect(try spy.requests().filter { $0.method == "PATCH" }.reduce(0) { $0 + $1.received } == 150_000)
+    await client.close()
+  }
+
+  @Test func `a layer that many images share is fetched once`() async throws {
+    let image = try fixture.image(layers: [150_000])
+    try await client.push(image, to: try reference("a/b"), tag: "1")
+    let spy = try fixture.faults(before: registry, "[]")
+    let name = try Reference("127.0.0.1:\(spy.port)/a/b:1")
+    let store = try fixture.anotherStore()
+    let client = client
+    try await withThrowingTaskGroup(of: Void.self) { group in
+      for _ in 0..<5 { group.addTask { _ = try await client.pull(name, platform: "linux/amd64", into: store) } }
+      try await group.waitForAll()
+    }
+    #expect(try spy.requests().count { $0.path.contains("blobs") } == 2)
+    await client.close()
+  }
+
+  // MARK: Referrers
+
+  /// docker-registry 2.8 knows no referrers, so they go to the tag.
+  @Test func `what is attached to an image is listed under the tag of its digest`() async throws {
+    let image = try fixture.image(layers: [10])
+    let name = try reference("with/sbom")
+    try await client.push(image, to: name, tag: "1")
+    let subject = image.manifest.descriptor
+    #expect(try await client.referrers(of: subject.digest, in: name) == [])
+    var expected: [Referrer] = []
+    for (type, text) in [("application/spdx+json", "{}"), ("application/vnd.in-toto+json", "[]")] {
+      let blob = try fixture.store.insert(Array(text.utf8))
+      let descriptor = Descriptor(mediaType: type, digest: blob.digest, size: blob.size)
+      try await client.pushBlob(descriptor, from: try fixture.store.path(of: blob), to: name)
+      let manifest = try #require(JSON(decoding: Fixture.manifest(descriptor, [descriptor])))
+      var members = try #require(manifest.object)
+      members["artifactType"] = .string(type)
+      members["annotations"] = .object(["made.by": .string("tests")])
+      members["subject"] = .object([
+        "mediaType": .string(subject.mediaType), "digest": .string(subject.digest.oci), "size": .number(subject.size),
+      ])
+      let bytes = JSON.object(members).encoded
+      for _ in 0..<2 {
+        let pushed = try await client.pushReferrer(bytes, mediaType: MediaType.manifest, to: name)
+        #expect(pushed.digest == Digest(of: bytes))
+      }
+      expected.append(
+        Referrer(
+          descriptor: Descriptor(mediaType: MediaType.manifest, digest: Digest(of: bytes), size: bytes.count),
+          artifactType: type, annotations: ["made.by": "tests"]))
+    }
+    #expect(try await client.referrers(of: subject.digest, in: name) == expected)
+    #expect(try await client.tags(name) == ["1", "sha256-" + subject.digest.hex])
+    await client.close()
+  }
+
+  @Test func `a registry that lists referrers itself is asked`() async throws {
+    let digest = Digest(of: "subject")
+    let entry = Digest(of: "entry").oci
+    let proxy = try fixture.faults(
+      """
+      [{"path": "referrers", "times": 0, "status": 200, "headers": {"Content-Type": "\(MediaType.index)"},
+        "body": "{\\"manifests\\": [{\\"digest\\": \\"\(entry)\\", \\"size\\": 3, \\"artifactType\\": \\"x/y\\"}]}"}]
+      """)
+    let found = try await client.referrers(of: digest, in: try Reference("127.0.0.1:\(proxy.port)/a/b"))
+    #expect(found.map(\.artifactType) == ["x/y"])
+    #expect(try proxy.requests().last?.path == "/v2/a/b/referrers/\(digest.oci)")
+    await client.close()
   }
 
   // MARK: Interop

@@ -245,6 +245,17 @@ import Testing
     await client.close()
   }
 
+  @Test func `a store that cannot be written is the disk's error, and is not asked for twice`() async throws {
+    let (image, proxy, client, name, store) = try await pushed([1000], faults: "[]")
+    let folder = store.root.string + "/tmp"
+    try Disk.removeTree(folder)
+    try ServerProcess.write("", to: folder)
+    let text = await failure { try await client.pullBlob(image.blobs[1].descriptor, of: name, into: store) }
+    #expect(text?.hasPrefix("error: cannot make the folder `\(folder)/") == true)
+    #expect(try proxy.requests().count { $0.path.contains("blobs") } <= 1)
+    await client.close()
+  }
+
   // MARK: Time
 
   @Test func `a server that hangs is given up after the idle limit`() async throws {

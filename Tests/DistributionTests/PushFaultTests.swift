@@ -124,6 +124,62 @@ import Testing
     await client.close()
   }
 
+  @Test(arguments: [416, 405, 404])
+  func `a registry that takes no chunks gets the whole`(status: Int) async throws {
+    let registry = try fixture.registry()
+    let proxy = try fixture.faults(before: registry, #"[{"method": "PATCH", "times": 0, "status": \#(status)}]"#)
+    let (descriptor, path) = try blob(250_000)
+    let client = client()
+    let name = try Reference("127.0.0.1:\(proxy.port)/a/b")
+    #expect(try await client.pushBlob(descriptor, from: path, to: name) == .uploaded)
+    #expect(try await verified(descriptor, at: registry))
+    #expect(try proxy.requests().filter { $0.method == "PUT" }.map(\.received) == [250_000])
+    await client.close()
+  }
+
+  @Test func `a registry that keeps nothing of what it is sent is given up`() async throws {
+    let registry = try fixture.registry()
+    let proxy = try fixture.faults(before: registry, #"[{"method": "PATCH", "times": 0, "set": {"Range": "0-0"}}]"#)
+    let (descriptor, path) = try blob(250_000)
+    let client = client()
+    let text = await failure {
+      try await client.pushBlob(descriptor, from: path, to: try Reference("127.0.0.1:\(proxy.port)/a/b"))
+    }
+    #expect(text?.contains("the registry has 0 bytes, not the 100000 that it was sent") == true)
+    await client.close()
+  }
+
+  @Test func `bytes that are not the digest's are not sent again and again`() async throws {
+    let registry = try fixture.registry()
+    let proxy = try fixture.faults(before: registry, "[]")
+    let (descriptor, path) = try blob(250_000)
+    let lying = Descriptor(mediaType: descriptor.mediaType, digest: Digest(of: "other"), size: descriptor.size)
+    let client = client()
+    let text = await failure {
+      try await client.pushBlob(lying, from: path, to: try Reference("127.0.0.1:\(proxy.port)/a/b"))
+    }
+    #expect(text?.contains("400 DIGEST_INVALID") == true)
+    #expect(try proxy.requests().filter { $0.method == "PATCH" }.reduce(0) { $0 + $1.received } == 250_000)
+    await client.close()
+  }
+
+  @Test func `a server that dies midway is asked a bounded number of times`() async throws {
+    let proxy = try fixture.faults(
+      """
+      [{"method": "HEAD", "path": "blobs/sha256", "times": 0, "status": 404},
+       {"method": "PATCH|GET", "path": "kept", "skip": 1, "times": 0, "status": 502},
+       {"path": "blobs/uploads", "times": 0, "resume": true}]
+      """)
+    let (descriptor, path) = try blob(250_000)
+    let client = client()
+    let text = await failure {
+      try await client.pushBlob(descriptor, from: path, to: try Reference("127.0.0.1:\(proxy.port)/a/b"))
+    }
+    #expect(text?.contains("502 BAD_GATEWAY (6 attempts)") == true)
+    #expect(try proxy.requests().count { $0.path.contains("kept") } == 1 + 1 + 6, "not attempts times attempts")
+    await client.close()
+  }
+
   @Test func `blobs come before the manifest, and the tag is last`() async throws {
     let registry = try fixture.registry()
     let proxy = try fixture.faults(before: registry, "[]")
