@@ -15,6 +15,7 @@ struct Slipway: AsyncParsableCommand {
       BuildCommand.self, TestCommand.self, RunCommand.self, ExplainCommand.self, ShellCommand.self,
       OutputsCommand.self, LogsCommand.self, CacheCommand.self, DoctorCommand.self, CheckCommand.self,
       InitCommand.self, QueryCommand.self, LockCommand.self, ImageCommand.self, UpdateImagesCommand.self,
+      BumpCommand.self,
       CompletionsCommand.self,
     ])
 
