@@ -47,6 +47,7 @@ extension Session {
       return BuildOutcome(exitCode: 0)
     }
     let plan = try plan(stale)
+    for warning in plan.warnings { events.emit(Event(.cacheWarning, message: warning.rendered)) }
     let build = try Build(
       workspace: workspace, store: store, registries: registries, plan: plan, history: history, options: options,
       events: events)

@@ -27,6 +27,8 @@ package struct Plan: Sendable {
   /// Pulls of images that manifests name in place of a target; they belong to no package.
   package private(set) var pulls: Set<Label> = []
   package private(set) var graph: TargetGraph
+  /// What a build says once, although it is no mistake.
+  package private(set) var warnings: [Diagnostic] = []
 
   /// Loads `roots` and every package that they name, resolves labels and globs, and checks the graph.
   ///
@@ -80,6 +82,7 @@ package struct Plan: Sendable {
       pulls.insert(label)
     }
     packages = loaded
+    warnings = BaseVersions.warnings(loaded, settings)
     graph = TargetGraph(nodes, diagnostics: &diagnostics)
   }
 }

@@ -1,8 +1,8 @@
 """Turn a project's lock into a plan: the exact files that its dependencies need, one JSON object a line.
 
-Usage: plan.py --group main|dev [--project DIR] [--output plan.jsonl]
+Usage: plan.py --group main|dev|all [--project DIR] [--output plan.jsonl]
 
-Reads pyproject.toml and, in this order of preference, poetry.lock (format 2.x) or a hash lock as written by
+Reads pyproject.toml and, in this order of preference, poetry.lock (format 1.x or 2.x) or a hash lock as written by
 `uv pip compile --generate-hashes` or `pip-compile --generate-hashes`: requirements.lock for the group main,
 requirements-dev.lock for dev. It runs inside the image that the packages are for, so the markers and wheel tags of
 this very interpreter decide. It uses no network and runs no package's code.
@@ -11,7 +11,7 @@ A line is {"name", "version", "path", "sha256"}. `path` is relative to the outpu
 lists the hashes of a release without the names of its files, `sha256` is the list of those hashes and `path` ends in
 `/`: that folder must then hold one file, of any name, with one of them.
 
-The plan of dev leaves out what main has already, since both are seen by the tests.
+The plan of dev leaves out what main has already, since both are seen by the tests. The plan of all has both.
 """
 
 import argparse
@@ -133,11 +133,16 @@ def best_file(names, ranks):
 class PoetryLock:
     def __init__(self, path, document):
         self.path = path
-        version = str(document.get("metadata", {}).get("lock-version", ""))
-        if not version.startswith("2."):
+        metadata = document.get("metadata", {})
+        version = str(metadata.get("lock-version", ""))
+        if not version.startswith(("1.", "2.")):
             raise PlanError(
-                f"{path}: lock-version `{version}` is not supported; write it again with Poetry 1.3 or later"
+                f"{path}: lock-version `{version}` is not supported; write it again with Poetry 1.1 or later"
             )
+        # Format 1 has the files of all packages in one table, of all locked versions of a name together.
+        self.files = {}
+        for name, files in (metadata.get("files") or {}).items():
+            self.files.setdefault(canonicalize_name(name), []).extend(files)
         self.by_name = {}
         for package in document.get("package", []):
             if not isinstance(package.get("name"), str) or not isinstance(package.get("version"), str):
@@ -231,7 +236,7 @@ class PoetryLock:
                 " depend on a released version, or add its files as a layer in targets.yaml"
             )
         files = {}
-        for entry in package.get("files", []):
+        for entry in package.get("files") or self.files_of(name, version):
             kind, _, value = str(entry.get("hash", "")).partition(":")
             if kind == "sha256" and SHA256.match(value) and "/" not in entry.get("file", "/"):
                 files[entry["file"]] = value
@@ -243,27 +248,48 @@ class PoetryLock:
         return {"name": name, "version": version, "path": best, "sha256": files[best]}
 
 
+    def files_of(self, name, version):
+        """What a lock of format 1 says of one version; its lists do not tell which version a file belongs to."""
+        known = self.files.get(name, [])
+        if len(self.by_name.get(name, [])) < 2:
+            return known
+        return [entry for entry in known if version_of(str(entry.get("file", ""))) == Version(version)]
+
+
+def version_of(filename):
+    """The version in the name of a wheel or an sdist, or None."""
+    try:
+        if filename.endswith(".whl"):
+            return parse_wheel_filename(filename)[1]
+        for suffix in SDIST_SUFFIXES:
+            if filename.endswith(suffix):
+                return Version(filename[: -len(suffix)].rpartition("-")[2])
+    except (InvalidWheelFilename, InvalidVersion):
+        pass
+    return None
+
+
 def poetry_roots(project, group):
     """The requirements of a group: (name, constraint, extras, requester) each."""
     roots = []
 
-    def add(name, value, requester, optional_too=False):
+    def add(name, value, requester):
         for item in value if isinstance(value, list) else [value]:
             item = {"version": item} if isinstance(item, str) else item
             if not isinstance(item, dict):
                 raise PlanError(f"pyproject.toml: cannot read the dependency `{name}` of {requester}")
+            if item.get("optional"):
+                continue
+            if "python" in item and not allows(str(item["python"]), python_version(), f"pyproject.toml: `{name}`"):
+                continue
+            if not holds(item.get("markers"), [], f"pyproject.toml: `{name}`"):
+                continue
             for kind in ("git", "url", "path", "file"):
                 if kind in item:
                     raise PlanError(
                         f"pyproject.toml: `{name}` is a {kind} dependency, which no hash pins;"
                         " depend on a released version, or add its files as a layer in targets.yaml"
                     )
-            if item.get("optional") and not optional_too:
-                continue
-            if "python" in item and not allows(str(item["python"]), python_version(), f"pyproject.toml: `{name}`"):
-                continue
-            if not holds(item.get("markers"), [], f"pyproject.toml: `{name}`"):
-                continue
             roots.append(
                 (
                     canonicalize_name(name),
@@ -396,25 +422,35 @@ def make_plan(folder, group):
     def at(name):
         return os.path.join(folder, name)
 
+    main, dev = at("requirements.lock"), at("requirements-dev.lock")
     project = read_toml(at("pyproject.toml"))
     if project is None:
-        raise PlanError(f"{at('pyproject.toml')}: no such file")
+        # A folder of tests may have a hash lock alone; poetry.lock does not say what is wanted.
+        if group != "all":
+            raise PlanError(f"{at('pyproject.toml')}: no such file")
+        if not os.path.exists(main):
+            raise PlanError(f"{at('pyproject.toml')}: no such file, and no requirements.lock beside it")
+        project = {}
     check_python(project)
     document = read_toml(at("poetry.lock"))
-    if document is not None:
+    if document is not None and project:
         lock, ranks = PoetryLock("poetry.lock", document), tag_ranks()
         packages = lock.closure(poetry_roots(project, "main"))
-        if group == "dev":
-            packages = {k: p for k, p in lock.closure(poetry_roots(project, "dev")).items() if k not in packages}
+        if group != "main":
+            others = lock.closure(poetry_roots(project, "dev"))
+            packages = {k: p for k, p in others.items() if k not in packages} if group == "dev" else packages | others
         lines = [lock.line(package, ranks) for package in packages.values()]
     else:
-        main, dev = at("requirements.lock"), at("requirements-dev.lock")
         locked = hash_lock(main) if os.path.exists(main) else {}
-        if group == "dev":
+        if group != "main":
+            others = hash_lock(dev) if os.path.exists(dev) else {}
             has = {(e["name"], e["version"]) for e in locked.values()}
-            locked = hash_lock(dev) if os.path.exists(dev) else {}
-            locked = {n: e for n, e in locked.items() if (e["name"], e["version"]) not in has}
-        elif not os.path.exists(main) and poetry_roots(project, "main"):
+            others = {n: e for n, e in others.items() if (e["name"], e["version"]) not in has}
+            clash = sorted(set(locked) & set(others)) if group == "all" else []
+            if clash:
+                raise PlanError(f"{dev}: `{clash[0]}` is pinned to another version than in {main}")
+            locked = others if group == "dev" else locked | others
+        if group != "dev" and not os.path.exists(main) and poetry_roots(project, "main"):
             raise PlanError(
                 "pyproject.toml: the project has dependencies, but neither poetry.lock nor requirements.lock"
             )
@@ -429,7 +465,7 @@ def make_plan(folder, group):
 
 def main(arguments):
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--group", choices=["main", "dev"], default="main")
+    parser.add_argument("--group", choices=["main", "dev", "all"], default="main")
     parser.add_argument("--project", default=".")
     parser.add_argument("--output", default="plan.jsonl")
     options = parser.parse_args(arguments)

@@ -47,7 +47,8 @@ class PlanTest(unittest.TestCase):
         """Exit status, planned lines, and what was said."""
         with tempfile.TemporaryDirectory() as folder:
             root = pathlib.Path(folder)
-            (root / "pyproject.toml").write_text(pyproject, encoding="utf-8")
+            if pyproject is not None:
+                (root / "pyproject.toml").write_text(pyproject, encoding="utf-8")
             for name, text in files.items():
                 file = {"lock": "poetry.lock", "main": "requirements.lock", "dev": "requirements-dev.lock"}[name]
                 (root / file).write_text(text, encoding="utf-8")
@@ -225,13 +226,69 @@ class PlanTest(unittest.TestCase):
         end = '[metadata]\nlock-version = "2.0"\n'
         self.fails(poetry('a = "*"'), "`a`, which the project needs, is not in the lock", "poetry lock", lock=end)
         self.fails(poetry('a = "^2"'), "`a` is locked at 1.0", "`^2`", lock=package("a") + end)
-        self.fails(poetry('a = "*"'), "lock-version `1.1`", lock=package("a") + '[metadata]\nlock-version = "1.1"\n')
+        self.fails(poetry('a = "*"'), "lock-version `3.0`", lock=package("a") + '[metadata]\nlock-version = "3.0"\n')
         self.fails(poetry('a = "*"'), "not valid TOML", lock="[[package")
         self.fails('[project]\nname = "x"\nrequires-python = "<3"\n', "needs Python <3", lock=end)
 
     def test_a_package_index_of_ones_own_is_no_obstacle(self):
         source = '[package.source]\ntype = "legacy"\nurl = "https://example.com/simple"\nreference = "own"\n'
         self.assertEqual(self.names(poetry('a = "*"'), package("a") + source), ["a-1.0"])
+
+    def test_format_1_keeps_the_files_of_all_packages_in_one_table(self):
+        def old(name, version, dependencies=""):
+            text = f'[[package]]\nname = "{name}"\nversion = "{version}"\ncategory = "main"\noptional = false\n'
+            text += 'python-versions = "*"\n'
+            return text + (f"\n[package.dependencies]\n{dependencies}\n" if dependencies else "")
+
+        lock = old("A.b", "1.0", 'c = {version = "<2", markers = "python_version >= \'3\'"}\n')
+        lock += old("c", "1.0") + old("c", "2.0rc1") + old("s", "3.1")
+        lock += '[metadata]\nlock-version = "1.1"\n[metadata.files]\n'
+        lock += f'a-b = [{{file = "A.b-1.0-py2.py3-none-any.whl", hash = "sha256:{A}"}}]\n'
+        lock += f'c = [{{file = "c-1.0.tar.gz", hash = "sha256:{B}"}}, {{file = "c-2.0rc1.tar.gz", hash = "sha256:{A}"}},'
+        lock += f'     {{file = "c-1.0-py3-none-any.whl", hash = "sha256:{C}"}}]\n'
+        lock += f's = [{{file = "s-3.1.tar.gz", hash = "sha256:{B}"}}]\n'
+        status, lines, said = self.run_plan(poetry('a_b = "*"\ns = "^3.0"'), lock=lock)
+        self.assertEqual(status, 0, said)
+        self.assertEqual(
+            [(line["path"], line["sha256"]) for line in lines],
+            [("A.b-1.0-py2.py3-none-any.whl", A), ("c-1.0-py3-none-any.whl", C), ("s-3.1.tar.gz", B)],
+        )
+        status, lines, said = self.run_plan(poetry('c = {version = ">1", allow-prereleases = true}'), lock=lock)
+        self.assertEqual([line["path"] for line in lines], ["c-2.0rc1.tar.gz"], said)
+
+    def test_all_is_main_and_dev(self):
+        pyproject = poetry('a = "*"', '[tool.poetry.group.dev.dependencies]\nt = "*"')
+        packages = [package("a"), package("t", dependencies='a = "*"'), package("stranger")]
+        self.assertEqual(self.names(pyproject, *packages, group="all"), ["a-1.0", "t-1.0"])
+        lock = lambda **pins: "".join(f"{n}=={v} --hash=sha256:{A}\n" for n, v in pins.items())
+        _, lines, _ = self.run_plan(self.PLAIN, "all", main=lock(a="1", b="1"), dev=lock(a="1", c="3"))
+        self.assertEqual([line["path"] for line in lines], ["a-1/", "b-1/", "c-3/"])
+        _, lines, _ = self.run_plan(None, "all", main=lock(a="1"))
+        self.assertEqual([line["path"] for line in lines], ["a-1/"])
+        self.fails(self.PLAIN, "`a` is pinned to another version", group="all", main=lock(a="1"), dev=lock(a="2"))
+        self.fails(None, "pyproject.toml: no such file", main=lock(a="1"))
+        self.fails(None, "pyproject.toml: no such file", group="all", lock=package("a"))
+
+    def test_several_constraints_of_one_dependency(self):
+        packages = [package("a", "1.5", more='markers = "python_version < \\"3.0\\""'), package("a", "2.5")]
+        several = 'a = [{version = "^1", python = "<3.0"}, {version = "^2", python = ">=3.0"}]'
+        self.assertEqual(self.names(poetry(several), *packages), ["a-2.5"])
+        needs = package(
+            "b",
+            dependencies='a = [\n  {version = ">=1,<2", markers = "python_version < \\"3.0\\""},\n'
+            '  {version = ">=2", markers = "python_version >= \\"3.0\\""},\n]',
+        )
+        self.assertEqual(self.names(poetry('b = "*"'), *packages, needs), ["a-2.5", "b-1.0"])
+
+    def test_what_is_not_wanted_here_may_come_from_anywhere(self):
+        found = self.names(
+            poetry(
+                'a = "*"\nb = {path = "../b", optional = true}\n'
+                "c = {git = \"https://example.com/c\", markers = \"sys_platform == 'win32'\"}"
+            ),
+            package("a"),
+        )
+        self.assertEqual(found, ["a-1.0"])
 
     # -- Hash locks
 
