@@ -38,7 +38,11 @@ struct Transcript: Sendable {
       let message = event.message ?? event.reason ?? ""
       // One that comes for every target is told once.
       guard warned.insert(message).inserted else { return [] }
-      return [.text(styled("warning", .yellow) + ": " + plain(message))]
+      // A diagnostic says itself that it is a warning: at once, or behind its place.
+      let first = message.prefix { $0 != "\n" }
+      if first.contains(": warning: ") { return [.text(plain(message))] }
+      let text = first.hasPrefix("warning: ") ? String(message.dropFirst("warning: ".count)) : message
+      return [.text(styled("warning", .yellow) + ": " + plain(text))]
     case .targetFinished:
       return finished(event)
     case .buildFinished:

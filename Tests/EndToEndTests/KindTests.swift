@@ -45,8 +45,8 @@ import Testing
     let project = try connector("manifest.yaml", "unit_tests/test_c.py", "unit_tests/pyproject.toml")
     #expect(
       try targets(project, "//c:all") == [
-        "//c:code", "//c:dev-plan", "//c:dev-site", "//c:dev-wheels", "//c:image", "//c:publish", "//c:spec", "//c:test",
-        "//c:unit",
+        "//c:code", "//c:dev-plan", "//c:dev-site", "//c:dev-wheels", "//c:image", "//c:publish", "//c:spec",
+        "//c:test", "//c:unit",
       ])
     #expect(try targets(project, "deps(//c:test) intersect //c:unit") == ["//c:unit"])
     #expect(try targets(project, "deps(//c:unit) intersect //c:dev-plan") == ["//c:dev-plan"])
@@ -55,5 +55,27 @@ import Testing
   @Test func `a folder of fixtures alone makes no tests`() throws {
     let project = try connector("manifest.yaml", "unit_tests/data.json")
     #expect(try targets(project, "//c:all").contains("//c:unit") == false)
+  }
+
+  @Test func `a base that stands in for another version is said by a build, once`() throws {
+    let project = try connector("manifest.yaml")
+    try project.copy(project.path("c/metadata.yaml"), to: "d/metadata.yaml", mode: 0o644)
+    try project.write("d/manifest.yaml", "{}\n")
+    try project.write(
+      "base/targets.yaml",
+      """
+      targets:
+        root: {rule: files, srcs: ["bin/**"]}
+        image: {rule: image, layers: [{from: ":root", to: /}], config: {labels: {io.airbyte.version: 6.5.1}}}
+
+      """)
+    let result = try project.build("//c:image", "//d:image")
+    #expect(result.status == 0, "\(result.error)")
+    #expect(
+      ("\n" + result.error).contains(
+        "\nwarning: 2 connectors name `docker.io/airbyte/source-declarative-manifest` 6.5.2, "
+          + "and //base:image stands in for 6.5.1\n"), "\(result.error)")
+    #expect(result.error.split(separator: "connectors name").count == 2, "\(result.error)")
+    #expect(!result.error.contains("warning: warning"))
   }
 }
