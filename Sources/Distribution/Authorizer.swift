@@ -33,6 +33,7 @@ actor Authorizer {
   private var schemes: [String: Scheme] = [:]
   private var held: [Key: Held] = [:]
   private var underWay: [Key: Task<Held, any Error>] = [:]
+  private var credentials: [String: Task<Credential?, any Error>] = [:]
   private var counter = 0
 
   init(_ settings: RegistrySettings, _ transport: Transport) {
@@ -91,7 +92,7 @@ actor Authorizer {
   {
     switch scheme {
     case .basic:
-      guard case .basic(let user, let password)? = try await settings.credentials.credential(endpoint.credentialName)
+      guard case .basic(let user, let password)? = try await credential(endpoint.credentialName)
       else { return nil }
       return Authorization(header: Self.basic(user, password), number: 0)
     case .bearer(let realm, let service):
@@ -119,6 +120,19 @@ actor Authorizer {
     }
   }
 
+  /// Asked for once a registry: a helper is a program, and may ask a person.
+  private func credential(_ registry: String) async throws -> Credential? {
+    let task: Task<Credential?, any Error>
+    if let known = credentials[registry] {
+      task = known
+    } else {
+      let source = settings.credentials
+      task = Task { try await source.credential(registry) }
+      credentials[registry] = task
+    }
+    return try await task.value
+  }
+
   private static func basic(_ user: String, _ password: String) -> String {
     "Basic " + Base64.encode(Array("\(user):\(password)".utf8))
   }
@@ -129,7 +143,7 @@ actor Authorizer {
   private func fetch(_ endpoint: Endpoint, _ realm: WebAddress, _ service: String?, _ scopes: [String]) async throws
     -> Held
   {
-    let credential = try await settings.credentials.credential(endpoint.credentialName)
+    let credential = try await credential(endpoint.credentialName)
     counter += 1
     let number = counter
     if case .registryToken(let token)? = credential {

@@ -34,11 +34,6 @@ struct Exchange {
       guard let (reason, text, isTransient) = Transport.describe(error) else { throw error }
       var failure = failed(method, address, reason, text)
       failure.isTransient = isTransient
-      if reason == .tls {
-        failure.hints = [
-          "if its certificate is signed by an authority of your own, name that authority's PEM file in SSL_CERT_FILE"
-        ]
-      }
       throw failure
     }
   }

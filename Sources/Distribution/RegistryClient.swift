@@ -251,6 +251,9 @@ package final class RegistryClient: Sendable {
       failure.hints.append("the credentials for \(registry) do not allow this on `\(reference.repository)`")
     case .status(429):
       failure.hints.append("pull with credentials, or through a mirror (`registries:` in slipway.yaml)")
+    case .tls:
+      failure.hints.append(
+        "if its authority is one of your own, name its PEM file in slipway.yaml: registries: {\(registry): {ca: FILE}}")
     case .connection where failure.text == "connection refused":
       failure.hints.append("is a registry running at \(registry)?")
     default: break

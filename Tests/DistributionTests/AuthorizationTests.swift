@@ -65,9 +65,15 @@ import Testing
 
   @Test func `a registry with its own authority and a password file is pushed to and pulled from`() async throws {
     let (registry, authority) = try secured()
-    var settings = settings(.basic(user: "me", password: Self.secret))
+    let asked = Mutex(0)
+    var settings = settings(nil)
+    settings.credentials = CredentialSource { _ in
+      asked.withLock { $0 += 1 }
+      return .basic(user: "me", password: Self.secret)
+    }
     settings.authorities = [authority]
     try await roundTrip(settings, try Reference("127.0.0.1:\(registry.port)/a/b"))
+    #expect(asked.withLock { $0 } == 1, "a helper is not started for each request")
     try await roundTrip(settings, try Reference("localhost:\(registry.port)/c/d"))
   }
 
@@ -86,7 +92,8 @@ import Testing
       text == """
         error: cannot pull \(name): HEAD https://127.0.0.1:\(registry.port)/v2/a/b/manifests/1: \
         the certificate is not signed by a trusted authority
-        hint: if its certificate is signed by an authority of your own, name that authority's PEM file in SSL_CERT_FILE
+        hint: if its authority is one of your own, name its PEM file in slipway.yaml: \
+        registries: {127.0.0.1:\(registry.port): {ca: FILE}}
 
         """)
     #expect(asked.withLock { $0 } == 0)

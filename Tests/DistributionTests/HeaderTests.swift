@@ -31,6 +31,27 @@ import Testing
     #expect(Challenge.parse(text).allSatisfy { $0.parameters["realm"] == nil })
   }
 
+  @Test func `any bytes in any header give a value or none`() {
+    var seed: UInt64 = 11
+    let alphabet = Array("Bearer realm=\"\\,;<>/:?&-0123456789 bytes=*GMTJan\t\u{e9}".unicodeScalars)
+    for _ in 0..<20_000 {
+      var text = ""
+      seed = seed &* 6_364_136_223_846_793_005 &+ 1_442_695_040_888_963_407
+      for _ in 0..<(seed >> 33) % 40 {
+        seed = seed &* 6_364_136_223_846_793_005 &+ 1_442_695_040_888_963_407
+        text.unicodeScalars.append(alphabet[Int(seed >> 33) % alphabet.count])
+      }
+      #expect(Challenge.parse(text).allSatisfy { !$0.scheme.isEmpty })
+      _ = HeaderValues.nextLink(text)
+      #expect((HeaderValues.retryAfter(text, now: 5) ?? 0) >= 0)
+      #expect((HeaderValues.uploadedBytes(text) ?? 0) >= 0)
+      if let range = HeaderValues.contentRange(text) { #expect(range.start >= 0) }
+      if let address = WebAddress(isSecure: true, host: "a.io", port: 443, target: "/b").resolving(text) {
+        #expect(WebAddress(address.text) == address)
+      }
+    }
+  }
+
   // MARK: Retry-After
 
   @Test(

@@ -11,6 +11,7 @@ Usage: faults.py PORT UPSTREAM RULES.json, the upstream as `http://host:port` or
   leak                     the same, but what came is passed on, and the upstream's connection breaks too
   hang                     seconds without an answer
   drip                     bytes a piece, one each 50 ms
+  chunked                  the answer's body in chunks, without a length
   resume                   the upload is kept here, as servers do that keep what a broken request brought
 
 `GET /__log` gives all requests as JSON lines: method, path, whether there was an Authorization, its first word and a
@@ -86,7 +87,11 @@ class Handler(BaseHTTPRequestHandler):
             headers = {k: v for k, v in headers.items() if k.lower() != name.lower()}
             if value is not None:
                 headers[name] = value
-        if not any(k.lower() == "content-length" for k in headers) and status not in (204, 304):
+        if rule.get("chunked"):
+            headers = {k: v for k, v in headers.items() if k.lower() != "content-length"}
+            headers["Transfer-Encoding"] = "chunked"
+            body = b"".join(b"%x\r\n%s\r\n" % (len(p), p) for p in (body[:7], body[7:]) if p) + b"0\r\n\r\n"
+        elif not any(k.lower() == "content-length" for k in headers) and status not in (204, 304):
             headers["Content-Length"] = str(len(body))
         if "flip" in rule and body:
             at = rule["flip"] % len(body)
@@ -158,7 +163,7 @@ class Handler(BaseHTTPRequestHandler):
             return self.breaks()
         if "status" in rule:
             self.body(entry)
-            return self.answer(rule["status"], rule.get("headers", {}), rule.get("body", "").encode())
+            return self.answer(rule["status"], rule.get("headers", {}), rule.get("body", "").encode(), rule)
         if upstream == "-":
             self.body(entry)
             return self.answer(404, {}, b"")
