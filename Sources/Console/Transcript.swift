@@ -90,7 +90,7 @@ struct Transcript: Sendable {
     }
     var after = event.message.map(plain) ?? ""
     // A shell in the sandbox is of use only where a command had been running in one.
-    if let label = event.label, event.exitCode != nil || event.verdict == .timedOut {
+    if let label = event.label, event.rule != "rootfs", event.exitCode != nil || event.verdict == .timedOut {
       after += "reproduce: slipway shell \(Diagnostic.printable(label))\n"
     }
     if !after.isEmpty { pieces.append(.text(after)) }

@@ -102,6 +102,22 @@ import Testing
     #expect(stage.memory.text == "warning: remote cache http://127.0.0.1:9090 timed out after 5 s\n")
   }
 
+  @Test func `a warning that is a diagnostic is not called one twice`() {
+    let stage = Stage()
+    stage.emit(at: 0, Event(.cacheWarning, message: "warning: slow\nhint: wait\n"))
+    stage.emit(at: 0, Event(.cacheWarning, message: "a.yaml:1:2: warning: odd\n1 | x\n"))
+    #expect(stage.memory.text == "warning: slow\nhint: wait\na.yaml:1:2: warning: odd\n1 | x\n")
+  }
+
+  @Test func `a root file system that failed has no shell to look into`() {
+    let stage = Stage()
+    stage.emit(
+      at: 0,
+      Event(.targetFinished, label: "//a:root", rule: "rootfs", outcome: .failed, exitCode: 25, text: Array("E\n".utf8))
+    )
+    #expect(stage.memory.text.hasSuffix("E\n"))
+  }
+
   @Test func `names from outside cannot move the cursor`() {
     let stage = Stage()
     stage.emit(at: 0, Event(.targetFinished, label: "//a:\u{1b}[2J", outcome: .skipped, reason: "\u{1b}[31m\n"))
