@@ -22,8 +22,6 @@ struct FilePiece: AsyncSequence, Sendable {
   let file: OpenFile
   let offset: Int
   let length: Int
-  /// Told of each piece that was handed to the connection.
-  var sent: @Sendable (Int) -> Void = { _ in }
 
   struct Iterator: AsyncIteratorProtocol {
     let piece: FilePiece
@@ -39,7 +37,6 @@ struct FilePiece: AsyncSequence, Sendable {
         return count
       }
       position += count
-      piece.sent(count)
       return buffer
     }
   }

@@ -79,6 +79,18 @@ extension RegistryClient {
     }
   }
 
+  /// Where an upload goes on, if the answer says so.
+  func uploadLocation(_ answer: Transport.Answer, _ method: HTTPMethod, _ address: WebAddress) throws -> WebAddress? {
+    guard let text = answer.headers.first(name: "Location") else { return nil }
+    guard let location = address.resolving(text) else {
+      throw exchange.failed(method, address, .content, "the upload's `Location` is not a URL")
+    }
+    guard location.isSecure || !address.isSecure else {
+      throw exchange.failed(method, address, .refused, "the upload would go to \(location.origin), without TLS")
+    }
+    return location
+  }
+
   private enum Mount {
     case mounted
     /// Not there; the registry opened an upload instead.
@@ -98,7 +110,7 @@ extension RegistryClient {
       return try await perform(endpoint, scopes: scopes, { call }) { answer, address in
         await answer.discard()
         if answer.status == 201 { return .mounted }
-        return .session(answer.headers.first(name: "Location").flatMap(address.resolving))
+        return .session(try self.uploadLocation(answer, .POST, address))
       }
     } catch let failure as RegistryFailure {
       // Not allowed to read the source, or no such thing as mounting: the upload decides.
@@ -274,12 +286,7 @@ private final class Upload {
       throw client.exchange.failed(
         .PATCH, address, .content, "the registry does not say how much of the upload it has (`Range`)")
     }
-    if let next = answer.headers.first(name: "Location") {
-      guard let next = address.resolving(next) else {
-        throw client.exchange.failed(.PATCH, address, .content, "the upload's `Location` is not a URL")
-      }
-      location = next
-    }
+    if let next = try client.uploadLocation(answer, .PATCH, address) { location = next }
     offset = range
     isUncertain = false
     report(range)
@@ -310,15 +317,11 @@ private final class Upload {
       method: .POST, address: client.address(endpoint, reference, "blobs/uploads/"), accepts: [202])
     let location = try await client.perform(endpoint, scopes: scopes, { call }) { answer, address in
       await answer.discard()
-      guard let location = answer.headers.first(name: "Location").flatMap(address.resolving) else {
-        throw self.client.exchange.failed(.POST, address, .content, "the answer has no `Location` that is a URL")
+      guard let location = try self.client.uploadLocation(answer, .POST, address) else {
+        throw self.client.exchange.failed(.POST, address, .content, "the answer does not say where to upload to")
       }
       if let least = answer.headers.first(name: "OCI-Chunk-Min-Length").flatMap(Int.init) {
         self.chunk = max(self.chunk, min(least, 1 << 30))
-      }
-      guard location.isSecure || !address.isSecure else {
-        throw self.client.exchange.failed(
-          .POST, address, .refused, "the upload would go to \(location.origin), without TLS")
       }
       return location
     }
