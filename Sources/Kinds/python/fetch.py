@@ -5,7 +5,8 @@ Usage: fetch.py PLAN [--output wheels] [--jobs 8]
 Asks, in this order: find-links, index-url (PyPI unless configured), extra-index-url, as pip.conf and PIP_* say, with
 pip's certificate, client certificate, proxy and time-out, and with credentials from the URL or from netrc. An index is
 asked by the simple API: JSON (PEP 691), or HTML from an older one. Every byte is checked against the plan's SHA-256;
-a file is not even opened before. It needs only the standard library, and runs no package's code.
+a file is not even opened before. A line with a "url" is fetched from there alone. It needs only the standard library,
+and runs no package's code.
 """
 
 import argparse
@@ -364,6 +365,11 @@ class Fetcher:
         hashes = [hashes] if exact else hashes
         folder = os.path.join(self.output, os.path.dirname(folder) if exact else folder)
         os.makedirs(folder, exist_ok=True)
+        if entry.get("url"):
+            part = os.path.join(folder, f".{os.path.basename(entry['path'])}.part")
+            self.client.save(entry["url"], part, hashes)
+            os.replace(part, os.path.join(folder, os.path.basename(entry["path"])))
+            return
         failures = []
         for source in self.sources:
             try:
@@ -423,6 +429,8 @@ def read_plan(path):
                 entry = json.loads(line)
                 name = entry["path"]
                 safe = name and not name.startswith("/") and ".." not in name.split("/")
+                if "url" in entry and not (isinstance(entry["url"], str) and isinstance(entry["sha256"], str)):
+                    raise ValueError("a URL gives one file with one hash")
                 if not safe or not entry["sha256"] or not entry["name"] or not entry["version"]:
                     raise ValueError("not a safe path, or a field is empty")
             except (ValueError, KeyError, TypeError, AttributeError) as error:

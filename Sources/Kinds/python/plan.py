@@ -9,7 +9,8 @@ this very interpreter decide. It uses no network and runs no package's code.
 
 A line is {"name", "version", "path", "sha256"}. `path` is relative to the output folder of the fetch. Where a lock
 lists the hashes of a release without the names of its files, `sha256` is the list of those hashes and `path` ends in
-`/`: that folder must then hold one file, of any name, with one of them.
+`/`: that folder must then hold one file, of any name, with one of them. A package that the lock takes from a URL of its
+own has "url" too, and is asked for there.
 
 The plan of dev leaves out what main has already, since both are seen by the tests. The plan of all has both.
 """
@@ -229,8 +230,11 @@ class PoetryLock:
 
     def line(self, package, ranks):
         name, version = canonicalize_name(package["name"]), package["version"]
-        source = (package.get("source") or {}).get("type", "legacy")
-        if source != "legacy":
+        origin = package.get("source") or {}
+        source, url = origin.get("type", "legacy"), str(origin.get("url", "")).partition("#")[0]
+        # The lock has the hash of what a URL gave; of a part of an archive it would say nothing.
+        is_file = source == "url" and url.startswith(("https://", "http://")) and not origin.get("subdirectory")
+        if source != "legacy" and not is_file:
             raise PlanError(
                 f"{self.path}: `{name}` comes from a {source} source, which has no file with a hash;"
                 " depend on a released version, or add its files as a layer in targets.yaml"
@@ -245,8 +249,8 @@ class PoetryLock:
         best = best_file(files, ranks)
         if best is None:
             raise PlanError(f"{self.path}: no wheel of `{name}` {version} fits this interpreter, and it has no sdist")
-        return {"name": name, "version": version, "path": best, "sha256": files[best]}
-
+        line = {"name": name, "version": version, "path": best, "sha256": files[best]}
+        return {**line, "url": url} if is_file else line
 
     def files_of(self, name, version):
         """What a lock of format 1 says of one version; its lists do not tell which version a file belongs to."""
@@ -284,7 +288,7 @@ def poetry_roots(project, group):
                 continue
             if not holds(item.get("markers"), [], f"pyproject.toml: `{name}`"):
                 continue
-            for kind in ("git", "url", "path", "file"):
+            for kind in ("git", "path", "file"):
                 if kind in item:
                     raise PlanError(
                         f"pyproject.toml: `{name}` is a {kind} dependency, which no hash pins;"

@@ -89,6 +89,19 @@ class FetchTest(unittest.TestCase):
         self.assertEqual(self.run_fetch(self.EXACT), (0, {self.EXACT["path"]: WHEEL}, ""))
         self.assertIn("application/vnd.pypi.simple.v1+json", Index.seen[0][2])
 
+    def test_a_url_is_asked_and_no_index(self):
+        entry = {**self.EXACT, "url": f"http://{self.host}/own/x.whl"}
+        Index.answers = {"/own/x.whl": [(200, {}, WHEEL)]}
+        self.assertEqual(self.run_fetch(entry), (0, {self.EXACT["path"]: WHEEL}, ""))
+        self.assertEqual([path for path, _, _ in Index.seen], ["/own/x.whl"])
+        self.root.joinpath("wheels", self.EXACT["path"]).unlink()
+        Index.answers = {"/own/x.whl": [(200, {}, SDIST)]}
+        status, files, said = self.run_fetch(entry)
+        self.assertEqual((status, files), (1, {}))
+        self.assertIn("but the lock has", said)
+        for wrong in ({**self.EITHER, "url": "http://x"}, {**self.EXACT, "url": 1}):
+            self.assertIn("not a line of a plan", self.run_fetch(wrong)[2])
+
     def test_of_alternatives_the_wheel_that_fits(self):
         names = [
             ("my_pkg-1.0.tar.gz", SDIST),

@@ -209,7 +209,7 @@ class PlanTest(unittest.TestCase):
 
     def test_what_no_hash_pins_is_refused_by_name(self):
         end = '[metadata]\nlock-version = "2.0"\n'
-        for kind in ("git", "path", "url"):
+        for kind in ("git", "path", "file"):
             self.fails(poetry(f'a = {{{kind} = "x"}}'), "pyproject.toml", "`a`", f"{kind} dependency", lock=end)
         source = '[package.source]\ntype = "git"\nurl = "https://example.com/a"\n'
         self.fails(
@@ -221,6 +221,21 @@ class PlanTest(unittest.TestCase):
         )
         self.fails(poetry('a = "*"'), "`a` 1.0 has no file with a SHA-256", lock=package("a", files={}) + end)
         self.fails(poetry('a = "*"'), "SHA-256", lock=package("a", files={"../a-1.0.tar.gz": A}) + end)
+
+    def test_a_url_of_its_own_is_in_the_plan(self):
+        name = "m-1.0-py3-none-any.whl"
+        source = f'[package.source]\ntype = "url"\nurl = "https://example.com/{name}"\n'
+        lock = package("m", files={name: A}) + source + '[metadata]\nlock-version = "2.1"\n'
+        project = poetry(f'm = {{url = "https://example.com/{name}"}}')
+        status, lines, said = self.run_plan(project, lock=lock)
+        self.assertEqual(
+            (status, lines),
+            (0, [{"name": "m", "version": "1.0", "path": name, "sha256": A, "url": f"https://example.com/{name}"}]),
+            said,
+        )
+        part = source + 'subdirectory = "x"\n'
+        self.fails(project, "`m` comes from a url source", lock=lock.replace(source, part))
+        self.fails(project, "`m` comes from a url source", lock=lock.replace("https://", "file:///"))
 
     def test_a_lock_that_does_not_fit_the_project(self):
         end = '[metadata]\nlock-version = "2.0"\n'
