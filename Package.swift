@@ -64,6 +64,9 @@ let package = Package(
     module(
       "Distribution",
       ["Diagnostics", "Digests", "Caching", "OCI", system, http, nio, nioHTTP, nioPosix, nioTLS]),
+    module(
+      "Publishing",
+      ["Diagnostics", "Digests", "Files", "Manifests", "Caching", "OCI", "Distribution", system]),
     module("Events"),
     module("Scheduling"),
     module("Console", ["Diagnostics", "Events", system]),
@@ -90,6 +93,9 @@ let package = Package(
     tests(
       "DistributionTests", ["Distribution", "OCI", "Caching", "Diagnostics", "Digests", system],
       exclude: ["Servers"]),
+    tests(
+      "PublishingTests",
+      ["Publishing", "Distribution", "Manifests", "OCI", "Caching", "Diagnostics", "Digests", system]),
     tests("ManifestsTests", ["Manifests", "Diagnostics", "Files", "Kinds"], exclude: ["Corpus", "judge.py"]),
     tests("FilesTests", ["Files", "Diagnostics", "Digests", system]),
     tests("SchedulingTests", ["Scheduling"]),

@@ -1,0 +1,174 @@
+import Diagnostics
+import Digests
+import Manifests
+import OCI
+
+/// Keeps a metadata store's index and registry documents in step with its folders.
+package struct ConnectorRegistryUpdate: Sendable {
+  private let store: any MetadataStore
+  private let publicURL: String?
+  /// Files that are read at once.
+  private let width = 8
+
+  /// - Parameter publicURL: Where readers find the store; that of a web server if not given.
+  package init(_ store: any MetadataStore, publicURL: String? = nil) {
+    self.store = store
+    let own = store.url.hasPrefix("file://") ? nil : store.url
+    self.publicURL = (publicURL ?? own).map { $0.hasSuffix("/") ? String($0.dropLast()) : $0 }
+  }
+
+  package struct Outcome: Hashable, Sendable {
+    package var written: [String] = []
+    package var problems: [Diagnostic] = []
+    package var connectors = 0
+  }
+
+  /// Brings changes into the index, and the registry documents up to date with it; asks for nothing but the index when
+  /// they are.
+  package func update(_ changes: [MetadataIndex.Change]) async throws -> Outcome {
+    var outcome = Outcome()
+    var index = try await MetadataIndex.update(store, changes)
+    try await withdrawSuperseded(&index)
+    try await regenerate(index, &outcome)
+    return outcome
+  }
+
+  /// Makes index and registry documents anew from the folders of the store.
+  package func repair(repositories: [String]) async throws -> Outcome {
+    let (index, problems) = try await MetadataIndex.rebuild(from: store, repositories: repositories)
+    var outcome = Outcome(problems: problems)
+    var whole = index
+    try await withdrawSuperseded(&whole)
+    // Without the note of what the documents were made from, they are compared.
+    if try await store.writeIfChanged(
+      whole.encoded, to: try MetadataPath(MetadataIndex.path), contentType: "application/json")
+    {
+      outcome.written.append(MetadataIndex.path)
+    }
+    try await regenerate(whole, &outcome)
+    return outcome
+  }
+
+  /// A candidate whose release is out is no candidate any more.
+  private func withdrawSuperseded(_ index: inout MetadataIndex) async throws {
+    var changes: [MetadataIndex.Change] = []
+    for repository in index.repositories {
+      guard let entries = index.connectors[repository]?.entries,
+        let candidate = entries[.releaseCandidate].flatMap({ SemanticVersion($0.version) }),
+        let latest = entries[.latest].flatMap({ SemanticVersion($0.version) }), candidate < latest
+      else { continue }
+      try await MetadataUpload(to: store).withdraw(.releaseCandidate, of: repository)
+      changes.append(MetadataIndex.Change(repository: repository, channel: .releaseCandidate, entry: nil))
+    }
+    if !changes.isEmpty { index = try await MetadataIndex.update(store, changes) }
+  }
+
+  private func regenerate(_ index: MetadataIndex, _ outcome: inout Outcome) async throws {
+    let inputs = index.inputs(publicURL: publicURL)
+    if index.registryInputs == inputs { return }
+    var connectors: [PublishedConnector] = []
+    for result in try await reading(index.repositories, { try await connector($0, index.connectors[$0]?.entries ?? [:]) }) {
+      switch result {
+      case .success(let connector): if let connector { connectors.append(connector) }
+      case .failure(let problem): outcome.problems.append(problem)
+      }
+    }
+    outcome.connectors = connectors.count
+    let images = ConnectorRegistry.overriddenImages(connectors)
+    let specs = try await reading(images, { image -> Result<JSON?, Diagnostic> in
+      guard let folder = try? MetadataUpload.folder(image.repository, image.tag),
+        let path = try? MetadataPath("\(folder)/\(MetadataFiles.specName)")
+      else { return .success(nil) }
+      return .success(try await store.read(path, limit: FileMetadataStore.limit).flatMap(JSON.init(decoding:)))
+    })
+    var known: [ConnectorRegistry.ImageName: JSON] = [:]
+    for (image, result) in zip(images, specs) {
+      if case .success(let spec?) = result { known[image] = spec }
+    }
+    let registry = ConnectorRegistry(connectors, specs: known, publicURL: publicURL)
+    for name in ConnectorRegistry.Name.allCases {
+      let (bytes, problems) = registry.document(name)
+      outcome.problems += problems
+      if try await store.writeIfChanged(bytes, to: try MetadataPath(name.path), contentType: "application/json") {
+        outcome.written.append(name.path)
+      }
+    }
+    // Only what the documents say is noted: with a problem, the next run tries again.
+    guard outcome.problems.isEmpty else { return }
+    var noted = try await MetadataIndex.read(from: store)
+    guard noted.inputs(publicURL: publicURL) == inputs else { return }
+    noted.registryInputs = inputs
+    try await store.write(noted.encoded, to: try MetadataPath(MetadataIndex.path), contentType: "application/json")
+  }
+
+  /// A connector as the index has it, from the folders of its versions; `nil` without a release.
+  private func connector(_ repository: String, _ entries: [MetadataChannel: MetadataIndex.Entry]) async throws
+    -> Result<PublishedConnector?, Diagnostic>
+  {
+    guard let latest = entries[.latest] else { return .success(nil) }
+    do throws(Diagnostic) {
+      var connector = PublishedConnector(repository: repository, latest: try await version(repository, latest))
+      if let candidate = entries[.releaseCandidate] { connector.candidate = try await version(repository, candidate) }
+      return .success(connector)
+    } catch {
+      var problem = error
+      problem.severity = .warning
+      return .failure(problem)
+    }
+  }
+
+  private func version(_ repository: String, _ entry: MetadataIndex.Entry) async throws(Diagnostic)
+    -> PublishedConnector.Version
+  {
+    let folder: MetadataPath
+    let (metadata, spec, dependencies): ([UInt8]?, [UInt8]?, [UInt8]?)
+    do {
+      folder = try MetadataUpload.folder(repository, entry.version)
+      metadata = try await read(folder, MetadataFiles.metadataName)
+      spec = try await read(folder, MetadataFiles.specName)
+      dependencies =
+        entry.extras.contains(MetadataFiles.dependenciesName)
+        ? try await read(folder, MetadataFiles.dependenciesName) : nil
+    } catch let error as Diagnostic {
+      throw error
+    } catch {
+      throw .error("cannot read `\(store.url)`: \(error)", cause: .environment)
+    }
+    let name = "\(store.url)/\(folder)"
+    guard let metadata else { throw .error("`\(name)` has no metadata", cause: .environment) }
+    let document = try YAMLParser.parse(
+      SourceText(file: "\(name)/\(MetadataFiles.metadataName)", bytes: metadata, role: .data))
+    guard let data = document["data"].flatMap({ JSON(decoding: Array($0.jsonText().utf8)) }) else {
+      throw .error("`\(name)/\(MetadataFiles.metadataName)` has no `data`", cause: .environment)
+    }
+    guard let json = spec.flatMap(JSON.init(decoding:)) else {
+      throw .error("`\(name)` has no specification", cause: .environment)
+    }
+    return PublishedConnector.Version(
+      data: data, spec: json, hasIcon: entry.extras.contains(MetadataFiles.iconName),
+      cdkVersion: dependencies.flatMap(JSON.init(decoding:)).flatMap(Self.cdkVersion))
+  }
+
+  private func read(_ folder: MetadataPath, _ name: String) async throws -> [UInt8]? {
+    try await store.read(try MetadataPath("\(folder)/\(name)"), limit: FileMetadataStore.limit)
+  }
+
+  private static func cdkVersion(_ dependencies: JSON) -> String? {
+    dependencies["dependencies"]?.array?.first { $0["package_name"]?.string == "airbyte-cdk" }?["version"]?.string
+  }
+
+  /// Reads for each element, several at once; the results in order.
+  private func reading<Element: Sendable, Value: Sendable>(
+    _ elements: [Element], _ body: @escaping @Sendable (Element) async throws -> Result<Value, Diagnostic>
+  ) async throws -> [Result<Value, Diagnostic>] {
+    try await withThrowingTaskGroup(of: (Int, Result<Value, Diagnostic>).self) { group in
+      var results: [(Int, Result<Value, Diagnostic>)] = []
+      for (index, element) in elements.enumerated() {
+        if index >= width, let result = try await group.next() { results.append(result) }
+        group.addTask { (index, try await body(element)) }
+      }
+      for try await result in group { results.append(result) }
+      return results.sorted { $0.0 < $1.0 }.map(\.1)
+    }
+  }
+}
