@@ -25,7 +25,8 @@ package final class WebFolder: Sendable {
     }
     guard address.isSecure || settings.allowsPlain(address.host, port: address.port) else {
       throw Diagnostic.error(
-        "`\(url)` would be asked without TLS, though it is on another machine", cause: .input, hints: ["use `https://`"])
+        "`\(url)` would be asked without TLS, though it is on another machine", cause: .input, hints: ["use `https://`"]
+      )
     }
     let path = address.target.split(separator: "/").map { "/" + $0 }.joined()
     base = address.at(path.isEmpty ? "/" : path)
@@ -80,10 +81,9 @@ package final class WebFolder: Sendable {
 
   private func diagnostic(_ failure: RegistryFailure, _ doing: String) -> Diagnostic {
     var failure = failure
-    // A web server explains itself in HTML.
-    if let range = failure.text.firstRange(of: ": the answer is `text/html`") {
-      failure.text.removeSubrange(range.lowerBound..<(failure.text.firstIndex(of: "(") ?? failure.text.endIndex))
-      if failure.text.last == ")" { failure.text.insert(" ", at: failure.text.firstIndex(of: "(") ?? failure.text.endIndex) }
+    // A web server explains itself in HTML; the number of attempts, if any, comes after that.
+    if let html = failure.text.firstRange(of: ": the answer is `text/html`, not one of a registry") {
+      failure.text.removeSubrange(html)
     }
     switch failure.reason {
     case .status(401):
@@ -91,7 +91,8 @@ package final class WebFolder: Sendable {
         "set SLIPWAY_METADATA_USER and SLIPWAY_METADATA_PASSWORD, or write them to ~/.netrc for \(base.host)")
     case .status(403): failure.hints.append("the credentials for \(base.authority) do not allow this")
     case .status(405): failure.hints.append("the server must take PUT and DELETE below \(url)")
-    case .status(409): failure.hints.append("the server must make missing folders (nginx: `create_full_put_path on`)")
+    case .status(409) where failure.method == "PUT", .status(500) where failure.method == "PUT":
+      failure.hints.append("the server must make missing folders (nginx: `create_full_put_path on`)")
     case .status(507): failure.hints.append("the server's disk is full")
     case .connection where failure.text.hasPrefix("connection refused"):
       failure.hints.append("is a server running at \(base.authority)?")

@@ -67,7 +67,9 @@ package struct ConnectorRegistryUpdate: Sendable {
     let inputs = index.inputs(publicURL: publicURL)
     if index.registryInputs == inputs { return }
     var connectors: [PublishedConnector] = []
-    for result in try await reading(index.repositories, { try await connector($0, index.connectors[$0]?.entries ?? [:]) }) {
+    for result in try await reading(
+      index.repositories, { try await connector($0, index.connectors[$0]?.entries ?? [:]) })
+    {
       switch result {
       case .success(let connector): if let connector { connectors.append(connector) }
       case .failure(let problem): outcome.problems.append(problem)
@@ -75,12 +77,14 @@ package struct ConnectorRegistryUpdate: Sendable {
     }
     outcome.connectors = connectors.count
     let images = ConnectorRegistry.overriddenImages(connectors)
-    let specs = try await reading(images, { image -> Result<JSON?, Diagnostic> in
-      guard let folder = try? MetadataUpload.folder(image.repository, image.tag),
-        let path = try? MetadataPath("\(folder)/\(MetadataFiles.specName)")
-      else { return .success(nil) }
-      return .success(try await store.read(path, limit: FileMetadataStore.limit).flatMap(JSON.init(decoding:)))
-    })
+    let specs = try await reading(
+      images,
+      { image -> Result<JSON?, Diagnostic> in
+        guard let folder = try? MetadataUpload.folder(image.repository, image.tag),
+          let path = try? MetadataPath("\(folder)/\(MetadataFiles.specName)")
+        else { return .success(nil) }
+        return .success(try await store.read(path, limit: FileMetadataStore.limit).flatMap(JSON.init(decoding:)))
+      })
     var known: [ConnectorRegistry.ImageName: JSON] = [:]
     for (image, result) in zip(images, specs) {
       if case .success(let spec?) = result { known[image] = spec }

@@ -35,8 +35,8 @@ package struct PublishedConnector: Sendable {
 
 /// The lists of connectors that Airbyte's platform reads: `oss_registry.json` and `cloud_registry.json`.
 ///
-/// An entry is the connector's metadata as `registryOverrides` changes it for that registry, with the specification of the
-/// image that it then names. What an entry looks like was taken from Airbyte's ConnectorRegistryV0, and how one
+/// An entry is the connector's metadata as `registryOverrides` changes it for that registry, with the specification of
+/// the image that it then names. What an entry looks like was taken from Airbyte's ConnectorRegistryV0, and how one
 /// is made from metadata from its metadata service; unlike there, nothing in it depends on the clock.
 package struct ConnectorRegistry: Sendable {
   package enum Name: String, Sendable, CaseIterable {
@@ -101,7 +101,11 @@ package struct ConnectorRegistry: Sendable {
         } catch let problem as Diagnostic {
           problems.append(problem)
         }
-        if entry["sourceDefinitionId"] != nil { sources.append(.object(entry)) } else { destinations.append(.object(entry)) }
+        if entry["sourceDefinitionId"] != nil {
+          sources.append(.object(entry))
+        } else {
+          destinations.append(.object(entry))
+        }
       } catch let problem as Diagnostic {
         problems.append(problem)
       } catch {
@@ -116,18 +120,20 @@ package struct ConnectorRegistry: Sendable {
 
   /// The metadata with a registry's overrides; `nil` where it is not enabled there.
   private static func overridden(_ data: JSON, _ name: Name, keepingTag: Bool) -> [String: JSON]? {
-    guard var merged = data.object, let overrides = data["registryOverrides"]?[name.rawValue]?.object,
+    guard var merged = data.withoutNulls.object, let overrides = data["registryOverrides"]?[name.rawValue]?.object,
       overrides["enabled"] == .bool(true)
     else { return nil }
     for (key, value) in overrides where key != "enabled" && value != .null {
       if keepingTag && key == "dockerImageTag" { continue }
-      merged[key] = value
+      merged[key] = value.withoutNulls
     }
     return merged
   }
 
   private static func image(_ data: [String: JSON]) -> ImageName? {
-    guard let repository = data["dockerRepository"]?.string, let tag = data["dockerImageTag"]?.string else { return nil }
+    guard let repository = data["dockerRepository"]?.string, let tag = data["dockerImageTag"]?.string else {
+      return nil
+    }
     return ImageName(repository: repository, tag: tag)
   }
 
@@ -158,8 +164,11 @@ package struct ConnectorRegistry: Sendable {
     entry["ab_internal"] = .object(
       ["sl": .number(100), "ql": .number(100)].merging(entry["ab_internal"]?.object ?? [:]) { $1 })
     if entry["language"]?.string == nil { entry["language"] = Self.language(entry["tags"]).map { .string($0) } }
-    let folder = "metadata/\(connector.repository)/\((isCandidate ? MetadataChannel.releaseCandidate : .latest).rawValue)"
-    entry["iconUrl"] = publicURL.flatMap { version.hasIcon ? .string("\($0)/\(folder)/\(MetadataFiles.iconName)") : nil }
+    let folder =
+      "metadata/\(connector.repository)/\((isCandidate ? MetadataChannel.releaseCandidate : .latest).rawValue)"
+    entry["iconUrl"] = publicURL.flatMap {
+      version.hasIcon ? .string("\($0)/\(folder)/\(MetadataFiles.iconName)") : nil
+    }
     entry["generated"] = .object(
       (entry["generated"]?.object ?? [:]).merging([
         "source_file_info": .object(["metadata_file_path": .string("\(folder)/\(MetadataFiles.metadataName)")])
@@ -168,7 +177,7 @@ package struct ConnectorRegistry: Sendable {
     if let version = version.cdkVersion { package["cdk_version"] = .string("python:" + version) }
     entry["packageInfo"] = .object(package)
     entry["releases"] = Self.releases(entry)
-    return entry.filter { $0.value != .null }
+    return entry
   }
 
   private func spec(
@@ -177,8 +186,8 @@ package struct ConnectorRegistry: Sendable {
     if image == Self.image(version.data.object ?? [:]) { return version.spec }
     if let spec = specs[image] { return spec }
     throw Diagnostic.warning(
-      "\(connector.repository) is not in \(name.path): its entry there names \(image.repository):\(image.tag), which is "
-        + "not published", hints: ["publish \(image.repository) first"])
+      "\(connector.repository) is not in \(name.path): its entry there names \(image.repository):\(image.tag), which "
+        + "is not published", hints: ["publish \(image.repository) first"])
   }
 
   private static func language(_ tags: JSON?) -> String? {
@@ -223,5 +232,16 @@ package struct ConnectorRegistry: Sendable {
     var releases = entry["releases"]?.object ?? [:]
     releases["releaseCandidates"] = .object([version: .object(inner)])
     entry["releases"] = .object(releases)
+  }
+}
+
+extension JSON {
+  /// Without the members that are null, as Airbyte's registry leaves out what has no value.
+  fileprivate var withoutNulls: JSON {
+    switch self {
+    case .object(let members): .object(members.filter { $0.value != .null }.mapValues(\.withoutNulls))
+    case .array(let values): .array(values.map(\.withoutNulls))
+    default: self
+    }
   }
 }

@@ -38,7 +38,9 @@ package struct FileMetadataStore: MetadataStore {
   }
 
   package func write(_ bytes: [UInt8], to path: MetadataPath, contentType: String) async throws {
-    guard let (folder, name) = try parent(of: path, make: true) else { throw failure("make the folder of", path, ENOENT) }
+    guard let (folder, name) = try parent(of: path, make: true) else {
+      throw failure("make the folder of", path, ENOENT)
+    }
     defer { try? folder.close() }
     sweep(folder)
     let temporary = ".\(name).\(UInt64.random(in: 0 ... .max)).tmp"
@@ -81,7 +83,8 @@ package struct FileMetadataStore: MetadataStore {
     return found.sorted()
   }
 
-  private func collect(_ name: String, in parent: FileDescriptor, _ path: String, _ found: inout [MetadataPath]) throws {
+  private func collect(_ name: String, in parent: FileDescriptor, _ path: String, _ found: inout [MetadataPath]) throws
+  {
     let fd = openat(parent.rawValue, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC)
     if fd < 0 {
       if errno == ENOENT || errno == ENOTDIR || errno == ELOOP { return }

@@ -4,8 +4,9 @@ import OCI
 
 /// What a metadata store holds, in one document that its writers keep: `metadata/index.json`.
 ///
-/// It answers "is anything to do?" for hundreds of connectors in one request, and stands in for the listing that HTTP does
-/// not have. It is derived: what it says wrongly or not at all, the next publish of that connector, or a repair, puts right.
+/// It answers "is anything to do?" for hundreds of connectors in one request, and stands in for the listing that HTTP
+/// does not have. It is derived: what it says wrongly or not at all, the next publish of that connector, or a repair,
+/// puts right.
 package struct MetadataIndex: Hashable, Sendable {
   /// The version that a channel's folder holds.
   package struct Entry: Hashable, Sendable {

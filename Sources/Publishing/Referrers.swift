@@ -79,7 +79,9 @@ package struct Referrers: Sendable {
   /// - Parameters:
   ///   - subject: A manifest that the repository has.
   ///   - unlessPresent: Let an older document of the same type be, as when a version was published before.
-  package func attach(_ document: Document, to subject: Descriptor, in reference: Reference, unlessPresent: Bool = false)
+  package func attach(
+    _ document: Document, to subject: Descriptor, in reference: Reference, unlessPresent: Bool = false
+  )
     async throws -> Outcome
   {
     let bytes = Self.manifest(document, subject: subject)
@@ -99,7 +101,8 @@ package struct Referrers: Sendable {
   }
 
   /// The documents of a type that are attached to a manifest, verified by digest.
-  package func documents(_ artifactType: String, of subject: Digest, in reference: Reference) async throws -> [[UInt8]] {
+  package func documents(_ artifactType: String, of subject: Digest, in reference: Reference) async throws -> [[UInt8]]
+  {
     var found: [[UInt8]] = []
     for referrer in try await client.referrers(of: subject, in: reference) where referrer.artifactType == artifactType {
       let manifest = try await client.manifest(reference.pinned(to: referrer.descriptor.digest), direct: true)

@@ -116,7 +116,8 @@ package final class SBOMScanner: Sendable {
     defer { try? file.close() }
     let size = try Disk.status(of: file, path: shown).size
     guard size <= Limit.file else {
-      throw Diagnostic.error("`\(shown)` in the image holds \(size) bytes, too many for a list of packages", cause: .build)
+      throw Diagnostic.error(
+        "`\(shown)` in the image holds \(size) bytes, too many for a list of packages", cause: .build)
     }
     return try [UInt8](unsafeUninitializedCapacity: size) { buffer, count in
       count = try Disk.read(file, into: UnsafeMutableRawBufferPointer(buffer), path: shown)

@@ -3,8 +3,8 @@ import OCI
 
 /// A software bill of materials: what packages an image holds (SPDX 2.3, as JSON).
 ///
-/// It depends on the image's content alone: its name is derived from the configuration's digest, its time is that of all
-/// things made here, so the same image has the same bill everywhere.
+/// It depends on the image's content alone: its name is derived from the configuration's digest, its time is that of
+/// all things made here, so the same image has the same bill everywhere.
 package struct SBOM: Sendable {
   /// A package that a package manager has noted in the image.
   package struct Package: Hashable, Sendable {

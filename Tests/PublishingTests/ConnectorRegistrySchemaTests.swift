@@ -19,10 +19,14 @@ import Testing
   private func judge(_ documents: [(schema: String, bytes: [UInt8])], in folder: FilePath) throws -> [String] {
     let (input, output) = (folder.string + "/documents", folder.string + "/verdicts")
     try MetadataServer.write(
-      documents.map { "{\"schema\":\"\($0.schema)\",\"document\":\(String(decoding: $0.bytes, as: UTF8.self).filter { $0 != "\n" })}\n" }
-        .joined(), to: input)
+      documents.map {
+        let line = String(decoding: $0.bytes, as: UTF8.self).filter { $0 != "\n" }
+        return "{\"schema\":\"\($0.schema)\",\"document\":\(line)}\n"
+      }
+      .joined(), to: input)
     let judge = Self.root + "/Tests/ManifestsTests/judge.py"
-    let (status, printed) = try MetadataServer.run(["python3", judge, Self.root + "/schemas", input, output], in: folder)
+    let (status, printed) = try MetadataServer.run(
+      ["python3", judge, Self.root + "/schemas", input, output], in: folder)
     try #require(status == 0, "judge.py failed; it needs python3 and its package jsonschema: \(printed)")
     let verdicts = try #require(try Disk.contents(of: output, limit: 1 << 20))
     return String(decoding: verdicts, as: UTF8.self).split(separator: "\n").map(String.init)
@@ -50,11 +54,15 @@ import Testing
       #expect(update.problems == [])
     }
     let index = Array(try #require(store.text("metadata/index.json")).utf8)
-    let registries = try ["oss", "cloud"].map { Array(try #require(store.text("registries/v0/\($0)_registry.json")).utf8) }
+    let registries = try ["oss", "cloud"].map {
+      Array(try #require(store.text("registries/v0/\($0)_registry.json")).utf8)
+    }
     func spoiled(_ field: String) -> [UInt8] {
       Array(String(decoding: registries[0], as: UTF8.self).replacing("\"\(field)\":", with: "\"\(field)s\":").utf8)
     }
-    let fields = ["name", "spec", "tombstone", "ab_internal", "sourceDefinitionId", "upgradeDeadline", "releaseCandidates"]
+    let fields = [
+      "name", "spec", "tombstone", "ab_internal", "sourceDefinitionId", "upgradeDeadline", "releaseCandidates",
+    ]
     let verdicts = try judge(
       [("metadata-index", index)] + registries.map { ("connector-registry", $0) }
         + fields.map { ("connector-registry", spoiled($0)) }
@@ -91,6 +99,7 @@ import Testing
     let documents = ConnectorRegistry.Name.allCases.map { registry.document($0) }
     #expect(documents.flatMap(\.problems) == [])
     #expect(connectors.count > 0)
-    #expect(try judge(documents.map { ("connector-registry", $0.bytes) }, in: scratch.folder) == ["valid", "valid"])
+    let verdicts = try judge(documents.map { ("connector-registry", $0.bytes) }, in: scratch.folder)
+    #expect(verdicts == ["valid", "valid"])
   }
 }

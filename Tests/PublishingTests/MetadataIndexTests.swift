@@ -25,7 +25,8 @@ import Testing
 
   @Test(arguments: [
     "", "[]", "{}", "{\"version\":2,\"connectors\":{}}", "{\"version\":1,\"connectors\":[]}",
-    "{\"version\":1,\"connectors\":{\"a\":1}}", "{\"version\":1,\"connectors\":{\"a\":{\"latest\":{\"version\":\"1\"}}}}",
+    "{\"version\":1,\"connectors\":{\"a\":1}}",
+    "{\"version\":1,\"connectors\":{\"a\":{\"latest\":{\"version\":\"1\"}}}}",
     "{\"version\":1,\"connectors\":{\"a\":{\"latest\":{\"version\":\"1\",\"files\":\"sha256:0\",\"extras\":[]}}}}",
   ])
   func `what is no index is not taken for one`(text: String) {

@@ -20,7 +20,8 @@ final class MetadataServer: @unchecked Sendable {
     }
     lifeline = ends[0]
     // The shell waits on its input, which ends with this process, and takes the server with it.
-    let script = "\"$@\" 3<&- & s=$!; trap 'kill $s; wait $s; exit 0' TERM; (cat <&3 >/dev/null; kill $s 2>/dev/null) & wait $s"
+    let script =
+      "\"$@\" 3<&- & s=$!; trap 'kill $s; wait $s; exit 0' TERM; (cat <&3 >/dev/null; kill $s 2>/dev/null) & wait $s"
     process = try Self.spawn(["/bin/sh", "-c", script, "server"] + command, lifeline: ends[1], log: log)
     close(ends[1])
     let deadline = ContinuousClock.now + .seconds(20)
@@ -158,7 +159,8 @@ final class MetadataServer: @unchecked Sendable {
       }
       """, to: "\(root)/nginx.conf")
     return try MetadataServer(
-      ["nginx", "-p", root, "-e", "\(root)/nginx.log", "-c", "\(root)/nginx.conf"], port: port, log: "\(root)/nginx.log")
+      ["nginx", "-p", root, "-e", "\(root)/nginx.log", "-c", "\(root)/nginx.conf"], port: port, log: "\(root)/nginx.log"
+    )
   }
 
   static func dockerRegistry(in folder: FilePath) throws -> MetadataServer {

@@ -93,7 +93,8 @@ import Testing
   @Test func `a store that cannot be written says so`() async throws {
     let store = try openMetadataStore("file:///sys/kernel/store", settings: RegistrySettings(), environment: [:])
     let text = await diagnosed { try await store.write([1], to: try MetadataPath("metadata/a"), contentType: "") }
-    #expect(text?.hasPrefix("error: cannot make the folder of `/sys/kernel/store/metadata/a`: ") == true, "\(text ?? "")")
+    #expect(
+      text?.hasPrefix("error: cannot make the folder of `/sys/kernel/store/metadata/a`: ") == true, "\(text ?? "")")
     #expect(text?.hasSuffix("hint: the metadata store must be one that you can write\n") == true, "\(text ?? "")")
     #expect(try await store.read(try MetadataPath("metadata/a"), limit: 1) == nil)
   }
@@ -123,7 +124,9 @@ import Testing
     #expect(HTTPMetadataStore.netrc(text, host: host) == .basic(user: user, password: password))
   }
 
-  @Test(arguments: ["default login me password p", "machine b login me password p", "machine a.example login me", "machine", ""])
+  @Test(arguments: [
+    "default login me password p", "machine b login me password p", "machine a.example login me", "machine", "",
+  ])
   func `netrc gives nothing for a host that it does not name`(text: String) {
     #expect(HTTPMetadataStore.netrc(text, host: "a.example") == nil)
   }

@@ -11,7 +11,9 @@ import Testing
     try YAMLParser.parse(SourceText(file: "metadata.yaml", text: text, role: .data))
   }
 
-  private func rendered(_ text: String) throws -> String { String(decoding: try node(text).canonicalYAML, as: UTF8.self) }
+  private func rendered(_ text: String) throws -> String {
+    String(decoding: try node(text).canonicalYAML, as: UTF8.self)
+  }
 
   @Test func `comments, quotes, styles and the order of keys are not part of it`() throws {
     let written = """
@@ -53,7 +55,8 @@ import Testing
 
   @Test func `every text of two awkward characters comes back as it was`() throws {
     let characters: [Unicode.Scalar] = [
-      "a", "1", " ", "-", ":", "#", "'", "\"", "\\", "\n", "\t", "\r", "\u{0}", "\u{7f}", "\u{85}", "\u{2028}", "\u{feff}",
+      "a", "1", " ", "-", ":", "#", "'", "\"", "\\", "\n", "\t", "\r", "\u{0}", "\u{7f}", "\u{85}", "\u{2028}",
+      "\u{feff}",
       "{", "]", ",", "&", "*", "!", "|", ">", "%", "@", "`", "?", "~", "=", "<", ".", "é", "\u{1f680}", "y", "\u{fffe}",
     ]
     for first in characters {
@@ -64,7 +67,8 @@ import Testing
         let document = Node(
           .mapping([.init(name: text, keyPlace: place, value: Node(string: text, at: place))]), at: place)
         let again = try YAMLParser.parse(SourceText(file: "x", bytes: document.canonicalYAML, role: .data))
-        #expect(again.pairs?.first?.name == text && again.pairs?.first?.value.string == text, "\(text.debugDescription)")
+        #expect(
+          again.pairs?.first?.name == text && again.pairs?.first?.value.string == text, "\(text.debugDescription)")
       }
     }
   }

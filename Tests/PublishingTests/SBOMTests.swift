@@ -46,19 +46,23 @@ import Testing
     #expect(found.first?.homepage == "https://www.gnu.org/software/libc/libc.html")
   }
 
-  @Test(arguments: [
-    ("License-Expression: MIT OR Apache-2.0", "MIT OR Apache-2.0", nil),
-    ("License-Expression: (MIT AND BSD-3-Clause) OR GPL-2.0-only WITH Classpath-exception-2.0",
-      "(MIT AND BSD-3-Clause) OR GPL-2.0-only WITH Classpath-exception-2.0", nil),
-    ("License-Expression: MIT OR", nil, "MIT OR"), ("License-Expression: ((MIT)", nil, "((MIT)"),
-    ("License-Expression: MIT Apache-2.0", nil, "MIT Apache-2.0"), ("License: MIT", "MIT", nil),
-    ("License: Apache License, Version 2.0", "Apache-2.0", nil), ("License: BSD", nil, "BSD"),
-    ("License: Copyright (c) somebody\n  all of\n  the text", nil, "Copyright (c) somebody…"),
-    ("Classifier: License :: OSI Approved :: MIT License", "MIT", nil),
-    ("Classifier: License :: OSI Approved :: BSD License", nil, "License :: OSI Approved :: BSD License"),
-    ("Classifier: License :: A\nClassifier: License :: B", nil, "License :: A, License :: B"), ("Summary: x", nil, nil),
-    ("License:", nil, nil),
-  ] as [(String, String?, String?)])
+  @Test(
+    arguments: [
+      ("License-Expression: MIT OR Apache-2.0", "MIT OR Apache-2.0", nil),
+      (
+        "License-Expression: (MIT AND BSD-3-Clause) OR GPL-2.0-only WITH Classpath-exception-2.0",
+        "(MIT AND BSD-3-Clause) OR GPL-2.0-only WITH Classpath-exception-2.0", nil
+      ),
+      ("License-Expression: MIT OR", nil, "MIT OR"), ("License-Expression: ((MIT)", nil, "((MIT)"),
+      ("License-Expression: MIT Apache-2.0", nil, "MIT Apache-2.0"), ("License: MIT", "MIT", nil),
+      ("License: Apache License, Version 2.0", "Apache-2.0", nil), ("License: BSD", nil, "BSD"),
+      ("License: Copyright (c) somebody\n  all of\n  the text", nil, "Copyright (c) somebody…"),
+      ("Classifier: License :: OSI Approved :: MIT License", "MIT", nil),
+      ("Classifier: License :: OSI Approved :: BSD License", nil, "License :: OSI Approved :: BSD License"),
+      ("Classifier: License :: A\nClassifier: License :: B", nil, "License :: A, License :: B"),
+      ("Summary: x", nil, nil),
+      ("License:", nil, nil),
+    ] as [(String, String?, String?)])
   func `a Python package's license is an expression or a comment`(lines: String, license: String?, text: String?) {
     let bytes = Array("Metadata-Version: 2.4\nName: a\nVersion: 1\n\(lines)\n\nLicense: not this one\n".utf8)
     let package = SBOM.pythonPackage(bytes)
@@ -85,9 +89,10 @@ import Testing
     }
   }
 
-  @Test(arguments: [
-    ("ID=debian\nVERSION_ID=\"12\"\n", "debian", "12"), ("# ID=x\nID='alpine'", "alpine", nil), ("NAME=x", nil, nil),
-  ] as [(String, String?, String?)])
+  @Test(
+    arguments: [
+      ("ID=debian\nVERSION_ID=\"12\"\n", "debian", "12"), ("# ID=x\nID='alpine'", "alpine", nil), ("NAME=x", nil, nil),
+    ] as [(String, String?, String?)])
   func `os-release names the distribution`(text: String, id: String?, version: String?) {
     let found = SBOM.distribution(Array(text.utf8))
     #expect(found?.id == id && found?.version == version)
@@ -103,15 +108,20 @@ import Testing
     return package
   }
 
-  @Test(arguments: [
-    (SBOM.Package.Kind.deb, "libstdc++6", "1:12.2.0-14+b1", "amd64",
-      "pkg:deb/debian/libstdc%2B%2B6@1:12.2.0-14%2Bb1?arch=amd64&distro=debian-12"),
-    (.deb, "a", "1~rc1", nil, "pkg:deb/debian/a@1~rc1?distro=debian-12"),
-    (.pypi, "Typing_Extensions", "4.0.0", nil, "pkg:pypi/typing-extensions@4.0.0"),
-    (.pypi, "zope.interface", "1.0+local", nil, "pkg:pypi/zope.interface@1.0%2Blocal"),
-    (.pypi, "a/../b", "1@2?x#y", nil, "pkg:pypi/a%2F..%2Fb@1%402%3Fx%23y"),
-  ] as [(SBOM.Package.Kind, String, String, String?, String)])
-  func `a package has a URL`(kind: SBOM.Package.Kind, name: String, version: String, architecture: String?, purl: String) {
+  @Test(
+    arguments: [
+      (
+        SBOM.Package.Kind.deb, "libstdc++6", "1:12.2.0-14+b1", "amd64",
+        "pkg:deb/debian/libstdc%2B%2B6@1:12.2.0-14%2Bb1?arch=amd64&distro=debian-12"
+      ),
+      (.deb, "a", "1~rc1", nil, "pkg:deb/debian/a@1~rc1?distro=debian-12"),
+      (.pypi, "Typing_Extensions", "4.0.0", nil, "pkg:pypi/typing-extensions@4.0.0"),
+      (.pypi, "zope.interface", "1.0+local", nil, "pkg:pypi/zope.interface@1.0%2Blocal"),
+      (.pypi, "a/../b", "1@2?x#y", nil, "pkg:pypi/a%2F..%2Fb@1%402%3Fx%23y"),
+    ] as [(SBOM.Package.Kind, String, String, String?, String)])
+  func `a package has a URL`(
+    kind: SBOM.Package.Kind, name: String, version: String, architecture: String?, purl: String
+  ) {
     let package = package(kind, name, version, architecture: architecture)
     #expect(SBOM.purl(package, SBOM.Distribution(id: "debian", version: "12")) == purl)
   }
@@ -138,7 +148,9 @@ import Testing
     let ids = elements.compactMap { $0["SPDXID"]?.string }
     #expect(Set(ids).count == 8)
     for id in ids {
-      #expect(id.hasPrefix("SPDXRef-") && id.dropFirst(8).allSatisfy { $0.isASCII && ($0.isLetter || $0.isNumber || $0 == "-" || $0 == ".") })
+      #expect(
+        id.hasPrefix("SPDXRef-")
+          && id.dropFirst(8).allSatisfy { $0.isASCII && ($0.isLetter || $0.isNumber || $0 == "-" || $0 == ".") })
     }
     let relationships = try #require(json["relationships"]?.array)
     #expect(relationships.first?["relationshipType"] == .string("DESCRIBES"))
@@ -146,8 +158,10 @@ import Testing
   }
 
   @Test(arguments: [
-    ("GNU Libc Maintainers <debian-glibc@lists.debian.org>",
-      "Organization: GNU Libc Maintainers (debian-glibc@lists.debian.org)"),
+    (
+      "GNU Libc Maintainers <debian-glibc@lists.debian.org>",
+      "Organization: GNU Libc Maintainers (debian-glibc@lists.debian.org)"
+    ),
     ("Somebody (a group) <a@b>", "Organization: Somebody a group (a@b)"), ("Nobody", "Organization: Nobody"),
     ("X <not an address>", "Organization: X"), ("<a@b>", "NOASSERTION"), ("", "NOASSERTION"),
   ])
@@ -185,7 +199,9 @@ import Testing
     let scratch = try MetadataScratch()
     let store = try Store(root: scratch.folder.appending("cache"))
     let sbom = try await SBOMScanner(store).sbom(of: try image(layers, in: store, scratch.folder), name: "x")
-    return sbom.packages.map { "\($0.kind.rawValue):\($0.name) \($0.version)" + (sbom.distribution.map { " \($0.id)" } ?? "") }
+    return sbom.packages.map {
+      "\($0.kind.rawValue):\($0.name) \($0.version)" + (sbom.distribution.map { " \($0.id)" } ?? "")
+    }
   }
 
   private static let site = "usr/local/lib/python3.11/site-packages"
@@ -207,32 +223,39 @@ import Testing
         "var/lib/dpkg/status.d/tzdata.md5sums": "Package: sums\nVersion: 5\n",
       ],
     ])
-    #expect(found == ["deb:libc6 2 debian", "deb:tzdata 5 debian", "pypi:a 1 debian", "pypi:b 2 debian", "pypi:d 4 debian"])
+    #expect(
+      found == ["deb:libc6 2 debian", "deb:tzdata 5 debian", "pypi:a 1 debian", "pypi:b 2 debian", "pypi:d 4 debian"])
   }
 
-  @Test(arguments: [
-    ("the file again", ["A/METADATA": "Name: a\nVersion: 2\n"], ["pypi:a 2", "pypi:b 1"]),
-    ("a whiteout of the file", ["A/.wh.METADATA": ""], ["pypi:b 1"]),
-    ("a whiteout of its folder", [".wh.A": ""], ["pypi:b 1"]),
-    ("an opaque folder above", [".wh..wh..opq": "", "x": ""], []),
-    ("an opaque folder with a package of its own", [".wh..wh..opq": "", "C/METADATA": "Name: c\nVersion: 1\n"], ["pypi:c 1"]),
-    ("a file in place of the folder", ["A": "file"], ["pypi:b 1"]),
-    ("something beside it", ["A/RECORD": "", "x/y": ""], ["pypi:a 1", "pypi:b 1"]),
-    ("a whiteout of something else", [".wh.other": ""], ["pypi:a 1", "pypi:b 1"]),
-  ] as [(String, [String: String], [String])])
+  @Test(
+    arguments: [
+      ("the file again", ["A/METADATA": "Name: a\nVersion: 2\n"], ["pypi:a 2", "pypi:b 1"]),
+      ("a whiteout of the file", ["A/.wh.METADATA": ""], ["pypi:b 1"]),
+      ("a whiteout of its folder", [".wh.A": ""], ["pypi:b 1"]),
+      ("an opaque folder above", [".wh..wh..opq": "", "x": ""], []),
+      (
+        "an opaque folder with a package of its own", [".wh..wh..opq": "", "C/METADATA": "Name: c\nVersion: 1\n"],
+        ["pypi:c 1"]
+      ),
+      ("a file in place of the folder", ["A": "file"], ["pypi:b 1"]),
+      ("something beside it", ["A/RECORD": "", "x/y": ""], ["pypi:a 1", "pypi:b 1"]),
+      ("a whiteout of something else", [".wh.other": ""], ["pypi:a 1", "pypi:b 1"]),
+    ] as [(String, [String: String], [String])])
   func `what an upper layer hides is not in the image`(what: String, upper: [String: String], expected: [String])
     async throws
   {
     func placed(_ files: [String: String]) -> [String: String] {
       var result: [String: String] = [:]
       for (path, text) in files {
-        let path = path.replacing("A", with: "a.dist-info", maxReplacements: path.hasPrefix("A") || path == ".wh.A" ? 1 : 0)
+        let path = path.replacing(
+          "A", with: "a.dist-info", maxReplacements: path.hasPrefix("A") || path == ".wh.A" ? 1 : 0)
         result["\(Self.site)/" + path.replacing("C/", with: "c.dist-info/")] = text
       }
       return result
     }
     let lower = [
-      "\(Self.site)/a.dist-info/METADATA": Self.python("a", "1"), "\(Self.site)/b.dist-info/METADATA": Self.python("b", "1"),
+      "\(Self.site)/a.dist-info/METADATA": Self.python("a", "1"),
+      "\(Self.site)/b.dist-info/METADATA": Self.python("b", "1"),
     ]
     #expect(try await found([lower, placed(upper)]) == expected, "\(what)")
     // With a layer between that has nothing to do with it.
