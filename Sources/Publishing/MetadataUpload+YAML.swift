@@ -4,7 +4,8 @@ extension Node {
   /// The document as YAML whose bytes depend on its values alone: keys sorted, comments and quotes of the source gone.
   ///
   /// Read by YAML 1.1 (PyYAML) and by 1.2's core schema it gives the same values. A text is left without quotes only
-  /// where it starts with a letter and cannot be taken for anything else by either; so versions and dates keep their quotes.
+  /// where it starts with a letter and cannot be taken for anything else by either; so versions and dates keep their
+  /// quotes.
   package var canonicalYAML: [UInt8] {
     var writer = CanonicalYAML()
     writer.block(self, indent: 0, isInline: true)
