@@ -32,6 +32,9 @@ package final class BlobWriter {
     size += bytes.count
   }
 
+  /// Of what was written so far.
+  package var digest: Digest { hasher.finish() }
+
   /// Puts the blob in its place, unless it is there already.
   package func finish(executable: Bool = false) throws -> FileArtifact {
     let artifact = FileArtifact(digest: hasher.finish(), size: size, isExecutable: executable)

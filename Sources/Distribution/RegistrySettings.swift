@@ -37,6 +37,8 @@ package struct RegistrySettings: Sendable {
     package var answer = 256 << 10
     /// Bytes of a blob.
     package var blob = 64 << 30
+    /// Bytes of a file that is fetched by its URL.
+    package var download = 16 << 30
     package var connect = Duration.seconds(10)
     /// Without a byte from the other side, or without one taken by it.
     package var idle = Duration.seconds(30)

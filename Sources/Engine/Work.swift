@@ -13,6 +13,7 @@ struct Work: Sendable {
     case image(ImageExecution)
     case rootfs(RootfsExecution)
     case pull(PullExecution)
+    case downloads(DownloadExecution)
   }
 
   var kind: Kind
@@ -62,6 +63,7 @@ extension Build {
         case .image(let image): record = try await image.run()
         case .rootfs(let rootfs): record = try await rootfs.run()
         case .pull(let pull): record = try await pull.run()
+        case .downloads(let downloads): record = try await downloads.run()
         }
         try work.actions.store(record)
         if record.isUsable || attempt > work.retries {
@@ -100,6 +102,9 @@ extension Build {
         of: target, tool: tool, lock: lock?.text, keyring: keyring.map { Digest(of: $0.bytes) })
       return work(
         .rootfs(RootfsExecution(store: store, target: target, lock: lock?.lock, keyring: keyring, key: key)), key)
+    case .fetch where !target.declaration.urls.isEmpty:
+      let key = try planner.fetchKey(of: target)
+      return work(.downloads(DownloadExecution(target: target, key: key, store: store, registries: registries)), key)
     case .pull:
       let pull = try PullExecution(target: target, planner: planner, store: store, registries: registries)
       return work(.pull(pull), pull.key)

@@ -19,7 +19,7 @@ package enum Rule: String, CaseIterable, Hashable, Sendable {
     ]
     switch self {
     case .files: return all + [.srcs]
-    case .fetch: return all + command + [.plan]
+    case .fetch: return all + command + [.plan, .urls]
     case .rootfs:
       return all + [
         .suite, .packages, .exclude, .customize, .components, .variant, .mirror, .keyring, .lock, .snapshot,
@@ -38,6 +38,7 @@ package enum Rule: String, CaseIterable, Hashable, Sendable {
   package var requiredAttributes: [Attribute] {
     switch self {
     case .files: [.srcs]
+    // Or `urls` alone; the decoder says so.
     case .fetch: [.plan, .image, .run, .outputs]
     case .rootfs: [.suite]
     case .pull: [.image]
@@ -56,7 +57,7 @@ package enum Attribute: String, CaseIterable, Hashable, Sendable {
   case srcs
   case inputs, image, run, stdin, outputs, env, cwd, network
   case timeout, cpu, memory, processes, scratch, retries, secrets
-  case plan, flaky, freshness
+  case plan, urls, flaky, freshness
   case base, layers, config
   case suite, packages, exclude, customize, components, variant, mirror, keyring, lock, snapshot
   case tests, metadata

@@ -47,6 +47,19 @@ extension TargetDeclaration {
     add(.retries, resources.retries.map { String($0) })
     if !secrets.isEmpty { add(.secrets, array(secrets.map { marked($0.name.value, $0.isOptional) })) }
     add(.plan, string(plan))
+    if !urls.isEmpty {
+      // The place that bytes come from does not decide what they are.
+      let downloads = urls.map { download in
+        (
+          download.name.value,
+          object([
+            ("executable", "\(download.isExecutable)"), ("path", JSONText.string(download.path.value)),
+            ("sha256", JSONText.string(download.sha256.value)),
+          ])
+        )
+      }
+      add(.urls, object(downloads))
+    }
     if isFlaky { add(.flaky, "true") }
     add(.freshness, freshness.map { String($0.value) })
     add(.base, string(base))

@@ -45,6 +45,16 @@ extension Decoder {
           hints: ["rules that take it: \(rules)"]))
     }
     guard !isTemplate else { return }
+    if rule == .fetch, let urls = fields.pairs.first(where: { $0.name == "urls" }) {
+      let others: [Attribute] = [.plan, .image, .run, .outputs]
+      for attribute in others where fields[attribute.rawValue] != nil {
+        report(
+          .error(
+            "a fetch with `urls` runs no command and takes no `\(attribute.rawValue)`", at: urls.keyPlace.span,
+            hints: ["write two targets"]))
+      }
+      return
+    }
     for attribute in rule.requiredAttributes where fields[attribute.rawValue] == nil {
       report(
         .error(
@@ -97,6 +107,7 @@ extension Decoder {
     target.network = choice(fields["network"], "network")
     for node in fields.all("secrets") { target.secrets += list(node, "`secrets`") { $0.secret($1, $2) } }
     target.plan = label(fields["plan"], "`plan`")
+    target.urls = entries(fields["urls"], "`urls`").compactMap { download($0) }
     target.isFlaky = boolean(fields["flaky"], "`flaky`") ?? false
     target.freshness = duration(fields["freshness"], "`freshness`")
     for node in fields.all("tests") { target.tests += list(node, "`tests`") { $0.optionalLabel($1, $2) } }
@@ -104,6 +115,31 @@ extension Decoder {
       if resolved.pairs == nil { expected("a mapping", for: "`metadata`", found: resolved) }
       target.metadata = resolved
     }
+  }
+
+  private mutating func download(_ pair: Node.Pair) -> TargetDeclaration.Download? {
+    let name = Located(pair.name, at: pair.keyPlace)
+    guard checkName(name, "an output"), !isRemoval(pair) else { return nil }
+    let what: Subject = "`\(Diagnostic.shortened(pair.name))`"
+    guard let fields = fields(pair.value, what, known: ["url", "sha256", "path", "executable"]) else { return nil }
+    for needed in ["url", "sha256"] where fields[needed] == nil {
+      report(.error("\(what) needs `\(needed)`", at: name.span))
+    }
+    let url = self.url(fields["url"], "`url`", schemes: ["http", "https"])
+    let digest = string(fields["sha256"], "`sha256`", "64 lower-case hexadecimal digits") {
+      $0.utf8.count == 64 && $0.utf8.allSatisfy { (48...57).contains($0) || (97...102).contains($0) }
+    }
+    guard let url, let digest else { return nil }
+    let last = url.value.prefix { $0 != "?" && $0 != "#" }.split(separator: "/").last.map(String.init) ?? ""
+    let path = fields["path"] == nil ? Located(last, at: url.place) : relativePath(fields["path"], "`path`")
+    guard let path else { return nil }
+    guard PathText.isRelative(path.value) else {
+      report(.error("\(what) needs `path`: its URL ends in no file name", at: name.span))
+      return nil
+    }
+    return .init(
+      name: name, url: url, sha256: digest, path: path,
+      isExecutable: boolean(fields["executable"], "`executable`") ?? false)
   }
 
   private mutating func secret(_ node: Node, _ what: Subject) -> TargetDeclaration.Secret? {

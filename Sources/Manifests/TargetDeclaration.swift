@@ -28,6 +28,8 @@ package struct TargetDeclaration: Sendable {
   package var secrets: [Secret] = []
   /// Only fetch: the label of its plan.
   package var plan: Located<String>?
+  /// Only fetch: what is fetched in process, without a command.
+  package var urls: [Download] = []
   /// Only test.
   package var isFlaky = false
   /// Only test: seconds.
@@ -76,6 +78,17 @@ package struct TargetDeclaration: Sendable {
   package struct EnvironmentVariable: Sendable {
     package var name: Located<String>
     package var value: Located<TextTemplate>
+  }
+
+  /// A file from outside, pinned by its digest: an output.
+  package struct Download: Sendable {
+    package var name: Located<String>
+    package var url: Located<String>
+    /// 64 lower-case hexadecimal digits.
+    package var sha256: Located<String>
+    /// Relative to the package, as outputs are.
+    package var path: Located<String>
+    package var isExecutable: Bool
   }
 
   /// A file of the package's `secrets/` folder, seen at `/secrets/NAME`.

@@ -169,7 +169,7 @@ extension Decoder {
     settings.defaults[rule] = defaults
   }
 
-  private mutating func url(_ node: Node?, _ what: Subject, schemes: [String]) -> Located<String>? {
+  mutating func url(_ node: Node?, _ what: Subject, schemes: [String]) -> Located<String>? {
     let list = schemes.map { "`\($0)://`" }.joined(separator: " or ")
     return string(node, what, "a URL that begins with \(list)") { text in
       schemes.contains { text.hasPrefix($0 + "://") && text.utf8.count > $0.utf8.count + 3 }

@@ -89,6 +89,15 @@ package struct ActionPlanner {
 
   /// The key of a `fetch`: its bytes are a function of the plan alone, so neither image nor script is in it.
   package func fetchKey(of target: Target) throws -> ActionKey {
+    if !target.declaration.urls.isEmpty {
+      return ActionKey { sink in
+        sink.field(.rule, "fetch", ActionDescription.format)
+        for download in target.declaration.urls {
+          sink.field(.dependency, download.name.value, download.sha256.value)
+          sink.field(.output, download.name.value, download.path.value + (download.isExecutable ? " x" : ""))
+        }
+      }
+    }
     guard let plan = target.plan, case .file(let file)? = try artifact(plan, for: target).first?.artifact else {
       throw Diagnostic.error("\(target.label) has no plan that is a file", at: target.declaration.place.span)
     }
