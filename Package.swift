@@ -75,13 +75,13 @@ let package = Package(
       "Engine",
       [
         "Diagnostics", "Digests", "Files", "Manifests", "Graph", "Caching", "Kinds", "Sandboxing", "OCI",
-        "Distribution", "Events", "Scheduling", "Planning", system,
+        "Distribution", "Publishing", "Events", "Scheduling", "Planning", system,
       ]),
     .executableTarget(
       name: "slipway",
       dependencies: [
-        "Diagnostics", "Digests", "Files", "Manifests", "Graph", "Caching", "Sandboxing", "OCI", "Events", "Planning",
-        "Engine", "Console", arguments, system,
+        "Diagnostics", "Digests", "Files", "Manifests", "Graph", "Caching", "Sandboxing", "OCI", "Publishing",
+        "Events", "Planning", "Engine", "Console", arguments, system,
       ], swiftSettings: strict),
 
     tests("TidyTests", []),
@@ -91,11 +91,11 @@ let package = Package(
     tests("DigestsTests", ["Digests"]),
     tests("OCITests", ["OCI", "CArchive", "Caching", "Diagnostics", "Digests", system]),
     tests(
-      "DistributionTests", ["Distribution", "OCI", "Caching", "Diagnostics", "Digests", system],
+      "DistributionTests", ["Distribution", "OCI", "Caching", "Diagnostics", "Digests", "TestServers", system],
       exclude: ["Servers"]),
     tests(
       "PublishingTests",
-      ["Publishing", "Distribution", "Manifests", "OCI", "Caching", "Diagnostics", "Digests", system]),
+      ["Publishing", "Distribution", "Manifests", "OCI", "Caching", "Diagnostics", "Digests", "TestServers", system]),
     tests("ManifestsTests", ["Manifests", "Diagnostics", "Files", "Kinds"], exclude: ["Corpus", "judge.py"]),
     tests("FilesTests", ["Files", "Diagnostics", "Digests", system]),
     tests("SchedulingTests", ["Scheduling"]),
@@ -107,7 +107,8 @@ let package = Package(
       swiftSettings: strict),
     tests("GraphTests", ["Graph", "Diagnostics", "Files"]),
     // Runs the built executable; the dependency is there so that it is built.
-    tests("EndToEndTests", ["slipway", system], exclude: ["Goldens"]),
+    tests("EndToEndTests", ["slipway", "TestServers", system], exclude: ["Goldens"]),
+    .target(name: "TestServers", dependencies: [system], path: "Tests/TestServers", swiftSettings: strict),
     tests("CachingTests", ["Caching", "Diagnostics", "Digests", "Files", system]),
   ],
   swiftLanguageModes: [.v6]

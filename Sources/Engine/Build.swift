@@ -17,6 +17,8 @@ package struct BuildOutcome: Sendable {
   /// Those among `wanted` that would execute, in a dry run.
   package var wouldExecute: [(label: Label, reason: String)] = []
   package var outputs: [Label: [ActionRecord.Output]] = [:]
+  /// Those among `wanted` that are built, or whose tests passed.
+  package var succeeded: Set<Label> = []
   package var diagnostics = DiagnosticList()
 }
 
@@ -109,6 +111,8 @@ package final class Build {
     if tests.noTests > 0, tests.passed + tests.flaky + tests.failed + tests.timedOut == 0 { codes.insert(4) }
     outcome.exitCode = [37, 36, 8, 2, 1, 3, 4].first { codes.contains($0) } ?? 0
     outcome.outputs = planner.outputs
+    outcome.succeeded = Set(
+      indices.filter { scheduler.state(of: $0) == .succeeded }.map { graph.nodes[$0].label })
     return outcome
   }
 

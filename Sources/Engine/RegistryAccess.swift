@@ -26,7 +26,7 @@ package final class RegistryAccess: Sendable {
     }
   }
 
-  private func registrySettings() -> RegistrySettings {
+  func registrySettings() -> RegistrySettings {
     var result = RegistrySettings()
     for registry in settings.registries {
       result.registries[registry.host.value.lowercased()] = RegistrySettings.Registry(
@@ -38,7 +38,7 @@ package final class RegistryAccess: Sendable {
     return result
   }
 
-  private static func environment() -> [String: String] {
+  static func environment() -> [String: String] {
     var result: [String: String] = [:]
     var next = environ
     while let entry = next.pointee {

@@ -38,6 +38,7 @@ extension Decoder {
   mutating func settings(_ document: Node) -> WorkspaceSettings? {
     let known = [
       "slipway", "minimum", "name", "images", "kinds", "ignore", "registries", "cache", "executor", "defaults",
+      "publish",
     ]
     guard let fields = fields(document, "`slipway.yaml`", known: known) else { return nil }
     var settings = WorkspaceSettings()
@@ -60,6 +61,7 @@ extension Decoder {
     settings.registries = entries(fields["registries"], "`registries`").map { registry($0) }
     if let node = fields["cache"] { settings.cache = cache(node) }
     if let node = fields["executor"] { settings.executor = executor(node) }
+    if let node = fields["publish"] { settings.publish = publish(node) }
     for pair in entries(fields["defaults"], "`defaults`") { defaults(pair, &settings) }
     return settings
   }
@@ -139,6 +141,29 @@ extension Decoder {
       }
     }
     return cache
+  }
+
+  private mutating func publish(_ node: Node) -> WorkspaceSettings.Publish {
+    var publish = WorkspaceSettings.Publish()
+    guard let fields = fields(node, "`publish`", known: ["registry", "metadata"]) else { return publish }
+    publish.registry = string(
+      fields["registry"], "`registry`", "a registry such as `ghcr.io/acme` or `localhost:5000`"
+    ) { Self.isDestination($0) }
+    publish.metadata = url(fields["metadata"], "`metadata`", schemes: ["file", "http", "https"])
+    return publish
+  }
+
+  /// A host, which has a dot or a port or is `localhost`, and parts of a repository's name.
+  private static func isDestination(_ text: String) -> Bool {
+    let parts = text.split(separator: "/", omittingEmptySubsequences: false).map(String.init)
+    guard let host = parts.first, isHost(host), host == "localhost" || host.contains(where: { $0 == "." || $0 == ":" })
+    else { return false }
+    return parts.dropFirst().allSatisfy { part in
+      guard let first = part.utf8.first, let last = part.utf8.last else { return false }
+      func isWord(_ byte: UInt8) -> Bool { (48...57).contains(byte) || (97...122).contains(byte) }
+      return isWord(first) && isWord(last)
+        && part.utf8.allSatisfy { isWord($0) || $0 == 45 || $0 == 46 || $0 == 95 }
+    }
   }
 
   private mutating func executor(_ node: Node) -> WorkspaceSettings.Executor? {

@@ -11,6 +11,7 @@ package struct WorkspaceSettings: Sendable {
   package var registries: [Registry] = []
   package var cache = Cache()
   package var executor: Executor?
+  package var publish = Publish()
   package var defaults: [Rule: Resources] = [:]
 
   package init() {}
@@ -49,6 +50,16 @@ package struct WorkspaceSettings: Sendable {
 
     package var url: Located<String>
     package var mode: Mode
+  }
+
+  /// Where `slipway publish` puts what it publishes, unless it is told otherwise.
+  package struct Publish: Sendable {
+    /// `HOST` or `HOST/PREFIX`; without it each repository goes where its name says.
+    package var registry: Located<String>?
+    /// The URL of the metadata store.
+    package var metadata: Located<String>?
+
+    package init() {}
   }
 
   package struct Executor: Sendable {

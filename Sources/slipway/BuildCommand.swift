@@ -96,7 +96,8 @@ struct BuildArguments: ParsableArguments {
     try await withConsole(BuildOptions()) { try await session.image(of: label, events: $0) }
   }
 
-  private static func withConsole<Result>(
+  /// Runs something with the console as this process's terminal wants it.
+  static func withConsole<Result>(
     _ options: BuildOptions, eventsPath: String? = nil, tracePath: String? = nil, quiet: Bool = false,
     _ body: (EventStream) async throws -> Result
   ) async throws -> Result {

@@ -5,8 +5,12 @@ import Glibc
 import OCI
 import Synchronization
 import SystemPackage
+import TestServers
 
 @testable import Distribution
+
+typealias ServerProcess = TestServers.ServerProcess
+typealias ServerFailure = TestServers.ServerFailure
 
 /// A folder, a store in it, and the servers of one test; all gone at its end.
 final class Fixture: Sendable {

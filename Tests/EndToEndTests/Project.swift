@@ -170,12 +170,21 @@ final class Project {
   /// Runs a command and notes what it printed for the golden file.
   @discardableResult
   func note(_ arguments: String..., environment: [String: String] = [:]) throws -> Int32 {
+    try note(arguments, environment: environment)
+  }
+
+  /// As `note`, with words for what else differs from run to run.
+  @discardableResult
+  func note(_ arguments: [String], environment: [String: String] = [:], replacing words: [String: String] = [:]) throws
+    -> Int32
+  {
     let result = try start(arguments, environment: environment).finish()
     var text = "$ slipway \(arguments.joined(separator: " "))\n"
     if !result.standardOutput.isEmpty { text += "[stdout]\n" + Golden.lines(result.standardOutput) }
     if !result.standardError.isEmpty { text += "[stderr]\n" + Golden.lines(result.standardError) }
     text += "[exit] \(result.status)\n\n"
-    goldenText += Golden.filter(text, paths: [root: "[PATH]", cache: "[CACHE]"])
+    let names = words.merging([root: "[PATH]", cache: "[CACHE]"]) { $1 }
+    goldenText += Golden.filter(text, paths: names)
     return result.status
   }
 

@@ -2,18 +2,19 @@ import Glibc
 import SystemPackage
 
 /// A server that a test starts on loopback, and that ends with it: by `stop`, or when the test process is gone.
-final class ServerProcess: @unchecked Sendable {
-  let port: Int
-  let folder: FilePath
+package final class ServerProcess: @unchecked Sendable {
+  package let port: Int
+  package let folder: FilePath
   private let process: pid_t
   private let lifeline: Int32
   private var isRunning = true
 
-  static let resources: String =
-    "/" + #filePath.split(separator: "/").dropLast().joined(separator: "/") + "/Servers"
+  /// Programs that tests run.
+  package static let resources: String =
+    "/" + #filePath.split(separator: "/").dropLast(2).joined(separator: "/") + "/DistributionTests/Servers"
 
   /// Starts a command, whose standard error is the file `log`, and waits until something listens at the port.
-  init(_ command: [String], port: Int, folder: FilePath) throws {
+  package init(_ command: [String], port: Int, folder: FilePath) throws {
     self.port = port
     self.folder = folder
     var ends: [Int32] = [-1, -1]
@@ -36,7 +37,7 @@ final class ServerProcess: @unchecked Sendable {
 
   deinit { stop() }
 
-  func stop() {
+  package func stop() {
     guard isRunning else { return }
     isRunning = false
     Glibc.close(lifeline)
@@ -44,7 +45,7 @@ final class ServerProcess: @unchecked Sendable {
     while waitpid(process, &status, 0) < 0 && errno == EINTR {}
   }
 
-  static func spawn(_ arguments: [String], input: Int32? = nil, output: String) throws -> pid_t {
+  package static func spawn(_ arguments: [String], input: Int32? = nil, output: String) throws -> pid_t {
     var actions = posix_spawn_file_actions_t()
     posix_spawn_file_actions_init(&actions)
     defer { posix_spawn_file_actions_destroy(&actions) }
@@ -73,7 +74,7 @@ final class ServerProcess: @unchecked Sendable {
 
   /// Runs a command to its end; what it printed.
   @discardableResult
-  static func run(_ arguments: [String], folder: FilePath) throws -> String {
+  package static func run(_ arguments: [String], folder: FilePath) throws -> String {
     let log = folder.string + "/run.\(UInt32.random(in: 0 ... .max))"
     let child = try spawn(arguments, output: log)
     var status: Int32 = 0
@@ -82,7 +83,7 @@ final class ServerProcess: @unchecked Sendable {
     return text(log)
   }
 
-  static func freePort() throws -> Int {
+  package static func freePort() throws -> Int {
     let fd = socket(AF_INET, Int32(SOCK_STREAM.rawValue), 0)
     defer { Glibc.close(fd) }
     var address = loopback(0)
@@ -115,7 +116,7 @@ final class ServerProcess: @unchecked Sendable {
     }
   }
 
-  static func text(_ path: String) -> String {
+  package static func text(_ path: String) -> String {
     guard let file = fopen(path, "r") else { return "" }
     defer { fclose(file) }
     var bytes: [UInt8] = []
@@ -127,14 +128,14 @@ final class ServerProcess: @unchecked Sendable {
     }
   }
 
-  static func write(_ text: String, to path: String) throws {
+  package static func write(_ text: String, to path: String) throws {
     guard let file = fopen(path, "w") else { throw ServerFailure("cannot write \(path)") }
     fputs(text, file)
     fclose(file)
   }
 }
 
-struct ServerFailure: Error, CustomStringConvertible {
-  let description: String
-  init(_ text: String) { description = text }
+package struct ServerFailure: Error, CustomStringConvertible {
+  package let description: String
+  package init(_ text: String) { description = text }
 }

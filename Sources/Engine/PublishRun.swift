@@ -1,0 +1,234 @@
+import Caching
+import Diagnostics
+import Distribution
+import Events
+import Graph
+import Manifests
+import Planning
+import Publishing
+import SystemPackage
+
+/// One run of `slipway publish`: each step takes the subjects that the step before left to it.
+package struct PublishRun {
+  /// Runs a build with a stream for its events.
+  package typealias Console = (_ build: (EventStream) async throws -> BuildOutcome) async throws -> BuildOutcome
+
+  let session: Session
+  let selection: PublishSelection
+  let options: PublishOptions
+  private(set) var subjects: [PublishSubject]
+  private var jobs: [Label: PublishJob] = [:]
+  private var codes: Set<Int32> = []
+
+  init(session: Session, selection: PublishSelection, options: PublishOptions, subjects: [PublishSubject]) {
+    self.session = session
+    self.selection = selection
+    self.options = options
+    self.subjects = subjects
+  }
+
+  var report: PublishReport {
+    let sorted = subjects.sorted { $0.label < $1.label }
+    var report = PublishReport(entries: sorted.map(\.entry), isDryRun: options.isDryRun)
+    report.codes = codes
+    return report
+  }
+
+  /// Whether there is anything that is not skipped.
+  var hasWork: Bool { !open.isEmpty }
+
+  private var open: [Int] { subjects.indices.filter { [.unchanged, .planned].contains(subjects[$0].entry.result) } }
+
+  // MARK: Before anything is asked
+
+  mutating func refuseFloating() {
+    for index in open {
+      guard let image = subjects[index].target.image?.label else { continue }
+      let floating = selection.floating(below: image)
+      guard !floating.isEmpty else { continue }
+      subjects[index].entry.floating = floating
+      if options.allowsFloating || options.isRepair { continue }
+      subjects[index].entry.settle(
+        .refused(
+          "\(floating.joined(separator: ", ")) below it has no lock, so the image cannot be made again",
+          hint: "pin its packages: slipway lock \(floating[0]); or publish it all the same: --allow-floating"),
+        at: subjects[index].versionSpan)
+    }
+  }
+
+  mutating func buildImages(_ console: Console) async throws {
+    let images = open.compactMap { subjects[$0].target.image?.label }
+    guard !images.isEmpty else { return }
+    let outcome = try await walk(to: Array(Set(images)).sorted(), console)
+    if outcome.exitCode == 8 { throw CancellationError() }
+    for index in open {
+      let subject = subjects[index]
+      let outputs = subject.target.image.flatMap { outcome.outputs[$0.label] } ?? []
+      var artifacts = outputs.compactMap { output -> ImageArtifact? in
+        if case .image(let image) = output.artifact { return image }
+        return nil
+      }
+      if !options.platforms.isEmpty { artifacts = artifacts.filter { options.platforms.contains($0.platform) } }
+      do {
+        guard let release = subject.entry.release, !artifacts.isEmpty else {
+          let image = subject.target.image?.label.description ?? "its image"
+          throw Diagnostic.error(
+            outputs.isEmpty
+              ? "\(image) was not built" : "\(image) has no image for \(options.platforms.joined(separator: ", "))",
+            cause: .build)
+        }
+        var job = try PublishJob(release, artifacts: artifacts, in: session.store)
+        job.floating = subject.entry.floating
+        jobs[subject.label] = job
+        subjects[index].entry.images = job.images
+        subjects[index].entry.manifest = job.top.descriptor.digest
+      } catch {
+        subjects[index].entry.fail([error.diagnostic(about: subject.label)])
+      }
+    }
+    if outcome.exitCode != 0 { codes.insert(outcome.exitCode) }
+  }
+
+  private func walk(to labels: [Label], _ console: Console) async throws -> BuildOutcome {
+    var build = options.build
+    build.keepGoing = true
+    return try await console { try await session.walk(selection.plan, to: labels, build, $0) }
+  }
+
+  // MARK: What is published
+
+  mutating func lookUp() async throws {
+    let questions = open.compactMap { index -> PublishSurvey.Question? in
+      guard let release = subjects[index].entry.release else { return nil }
+      return PublishSurvey.Question(release: release, manifest: subjects[index].entry.manifest)
+    }
+    let answers = try await PublishSurvey(session.registries.client()).answers(questions)
+    for (index, answer) in zip(open, answers) {
+      guard let release = subjects[index].entry.release else { continue }
+      switch answer {
+      case .failure(let error): subjects[index].entry.fail([error.diagnostic(about: subjects[index].label)])
+      case .success(let published):
+        subjects[index].entry.published = published
+        let state =
+          if let job = jobs[subjects[index].label] {
+            release.state(built: job.images, manifest: job.top.descriptor.digest, published: published)
+          } else {
+            release.stateWithoutImage(published)
+          }
+        subjects[index].entry.settle(state, at: subjects[index].versionSpan)
+      }
+    }
+  }
+
+  // MARK: Tests
+
+  /// Tests what would be pushed; what is published already was tested then.
+  mutating func test(_ console: Console) async throws {
+    var wanted: [Label: [Int]] = [:]
+    for index in open {
+      guard case .absent? = subjects[index].entry.state else { continue }
+      for test in selection.tests(of: subjects[index]) { wanted[test, default: []].append(index) }
+    }
+    guard !wanted.isEmpty else { return }
+    let outcome = try await walk(to: wanted.keys.sorted(), console)
+    if outcome.exitCode == 8 { throw CancellationError() }
+    for (test, indices) in wanted where !outcome.succeeded.contains(test) {
+      for index in indices {
+        subjects[index].entry.fail(
+          [.error("\(subjects[index].label) is not published, since \(test) failed", cause: .build)],
+          isConsequence: true)
+      }
+      codes.insert(outcome.exitCode == 0 ? 1 : outcome.exitCode)
+    }
+  }
+
+  // MARK: Pushing
+
+  mutating func push() async throws {
+    try await withPublisher { run, publisher, receipts in
+      var pending = run.open
+      while !pending.isEmpty {
+        try Task.checkCancellation()
+        // Those whose variants are out, or will not be; variants that name each other do not wait.
+        let waiting = Set(pending.map { run.subjects[$0].entry.repository })
+        var ready = pending.filter { index in
+          (run.subjects[index].entry.release?.after ?? []).allSatisfy { !waiting.contains($0) }
+        }
+        if ready.isEmpty { ready = pending }
+        pending.removeAll { ready.contains($0) }
+        let work = ready.filter { !run.block($0) }.compactMap { run.work($0) }
+        try await run.carryOut(work, publisher, receipts)
+      }
+    }
+  }
+
+  /// Compares what is published with itself and with what is remembered here, and restores what is missing.
+  mutating func repair() async throws {
+    try await lookUp()
+    try await withPublisher { run, publisher, receipts in
+      try await run.carryOut(run.open.compactMap { run.work($0) }, publisher, receipts)
+    }
+  }
+
+  /// Runs what writes the journal, alone in this workspace.
+  private mutating func withPublisher(
+    _ body: (inout PublishRun, Publisher, _ receipts: FilePath) async throws -> Void
+  ) async throws {
+    let folder = try session.publishFolder()
+    let progress = options.progress
+    let lock = try await PublishLock.take(folder.appending("lock")) { process in
+      progress("waiting for another publish of this workspace" + (process.map { " (process \($0))" } ?? ""))
+    }
+    defer { withExtendedLifetime(lock) {} }
+    let journal = try PublishJournal(path: folder.appending("journal"))
+    let publisher = Publisher(session.registries.client(), journal, session.store)
+    try await body(&self, publisher, folder.appending("receipts"))
+  }
+
+  private func work(_ index: Int) -> PublishWork? {
+    let entry = subjects[index].entry
+    guard let release = entry.release else { return nil }
+    return PublishWork(
+      index: index, release: release, job: jobs[subjects[index].label], state: entry.state,
+      published: entry.published ?? Published(), floating: entry.floating)
+  }
+
+  private mutating func carryOut(_ work: [PublishWork], _ publisher: Publisher, _ receipts: FilePath) async throws {
+    for (index, result) in await PublishWork.run(
+      work, publisher, receipts: receipts, limit: options.concurrency, progress: options.progress)
+    {
+      switch result {
+      case .success(let done): take(done, index)
+      case .failure(let error):
+        if error is CancellationError { throw error }
+        let list = (error as? DiagnosticList)?.diagnostics ?? [error.diagnostic(about: subjects[index].label)]
+        subjects[index].entry.fail(list)
+      }
+    }
+  }
+
+  /// A release whose variant failed would name an image that is not there.
+  private mutating func block(_ index: Int) -> Bool {
+    guard case .absent? = subjects[index].entry.state else { return false }
+    let after = subjects[index].entry.release?.after ?? []
+    guard let failed = subjects.first(where: { after.contains($0.entry.repository) && $0.entry.result == .failed })
+    else { return false }
+    subjects[index].entry.fail(
+      [
+        .error(
+          "\(subjects[index].label) is not published: its metadata names \(failed.entry.repository), which was not "
+            + "either", cause: .build)
+      ], isConsequence: true)
+    return true
+  }
+
+  private mutating func take(_ done: PublishWork.Done, _ index: Int) {
+    subjects[index].entry.tags = done.tags
+    switch subjects[index].entry.state {
+    case .absent?: subjects[index].entry.result = .published
+    default:
+      subjects[index].entry.repairs = done.repairs
+      subjects[index].entry.result = done.repairs.isEmpty ? .unchanged : .repaired
+    }
+  }
+}

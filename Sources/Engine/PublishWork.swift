@@ -1,0 +1,81 @@
+import Diagnostics
+import Digests
+import Publishing
+import SystemPackage
+
+/// A release whose turn it is.
+struct PublishWork: Sendable {
+  var index: Int
+  var release: Release
+  /// `nil` in a repair, which builds nothing.
+  var job: PublishJob?
+  var state: PublishState?
+  var published: Published
+  var floating: [String]
+
+  struct Done: Sendable {
+    /// Those that name the release now.
+    var tags: [String]
+    var repairs: [String] = []
+  }
+
+  /// Carries out all, so many at the same time; the results by index.
+  static func run(
+    _ work: [PublishWork], _ publisher: Publisher, receipts: FilePath, limit: Int,
+    progress: @escaping @Sendable (String) -> Void
+  ) async -> [(Int, Result<Done, any Error>)] {
+    await withTaskGroup(of: (Int, Result<Done, any Error>).self) { group in
+      var results: [(Int, Result<Done, any Error>)] = []
+      var next = 0
+      func start() {
+        guard next < work.count else { return }
+        let item = work[next]
+        next += 1
+        group.addTask {
+          do {
+            return (item.index, .success(try await item.run(publisher, receipts, progress)))
+          } catch { return (item.index, .failure(error)) }
+        }
+      }
+      for _ in 0..<max(1, limit) { start() }
+      while let result = await group.next() {
+        results.append(result)
+        if !Task.isCancelled { start() }
+      }
+      return results.sorted { $0.0 < $1.0 }
+    }
+  }
+
+  private func run(_ publisher: Publisher, _ receipts: FilePath, _ progress: @Sendable (String) -> Void) async throws
+    -> Done
+  {
+    var done = Done(tags: [release.tag])
+    var receipt: Receipt
+    switch (state, job) {
+    case (.absent?, let job?):
+      done.tags = try await publisher.publish(job)
+      progress("published \(release.reference)" + (done.tags.contains("latest") ? ", latest" : ""))
+      receipt = Receipt(reference: release.reference, manifest: job.top.descriptor, images: job.images)
+    case (.identical(let missing)?, _):
+      if missing.contains("latest"), try await publisher.restoreLatest(release) {
+        done.tags.append("latest")
+        done.repairs.append("tag latest")
+        progress("\(release.reference) is latest again")
+      } else if release.channel == .stable, published.latest == published.version?.manifest {
+        done.tags.append("latest")
+      }
+      if let job, published.version?.manifest == job.top.descriptor.digest {
+        receipt = Receipt(reference: release.reference, manifest: job.top.descriptor, images: job.images)
+      } else {
+        // What is published may have been compressed by another zlib, or be not built at all here.
+        receipt = try await publisher.receipt(of: release)
+      }
+    default: return done
+    }
+    receipt.tags = done.tags
+    receipt.floating = floating
+    if try receipt.write(below: receipts), state?.name == "identical" { done.repairs.append("receipt") }
+    try publisher.finish(release, manifest: receipt.manifest.digest)
+    return done
+  }
+}
