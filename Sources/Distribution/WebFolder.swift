@@ -91,8 +91,12 @@ package final class WebFolder: Sendable {
         "set SLIPWAY_METADATA_USER and SLIPWAY_METADATA_PASSWORD, or write them to ~/.netrc for \(base.host)")
     case .status(403): failure.hints.append("the credentials for \(base.authority) do not allow this")
     case .status(405): failure.hints.append("the server must take PUT and DELETE below \(url)")
-    case .status(409) where failure.method == "PUT", .status(500) where failure.method == "PUT":
-      failure.hints.append("the server must make missing folders (nginx: `create_full_put_path on`)")
+    case .status(409) where failure.method == "PUT":
+      failure.hints.append("the server must make missing folders")
+    case .status(500) where failure.method == "PUT":
+      // nginx says no more than this for either.
+      failure.hints.append(
+        "the server's log says why: its disk is full, or it must make missing folders (nginx: `create_full_put_path on`)")
     case .status(507): failure.hints.append("the server's disk is full")
     case .connection where failure.text.hasPrefix("connection refused"):
       failure.hints.append("is a server running at \(base.authority)?")

@@ -93,9 +93,18 @@ package struct ConnectorRegistry: Sendable {
   package func document(_ name: Name) -> (bytes: [UInt8], problems: [Diagnostic]) {
     var (sources, destinations): ([JSON], [JSON]) = ([], [])
     var problems: [Diagnostic] = []
+    var owners: [String: String] = [:]
     for connector in connectors {
       do {
         guard var entry = try entry(connector, connector.latest, name, isCandidate: false) else { continue }
+        // Readers take the identifier for the connector: of two entries one would hide the other.
+        let id = (entry["sourceDefinitionId"] ?? entry["destinationDefinitionId"])?.string?.lowercased() ?? ""
+        if let owner = owners.updateValue(connector.repository, forKey: id) {
+          owners[id] = owner
+          throw Diagnostic.warning(
+            "\(connector.repository) is not in \(name.path): its `definitionId` is that of \(owner)",
+            hints: ["enable only one of them there (`registryOverrides`)"])
+        }
         do {
           try addCandidate(of: connector, name, to: &entry)
         } catch let problem as Diagnostic {

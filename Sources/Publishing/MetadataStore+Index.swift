@@ -1,5 +1,6 @@
 import Diagnostics
 import Digests
+import Manifests
 import OCI
 
 /// What a metadata store holds, in one document that its writers keep: `metadata/index.json`.
@@ -60,11 +61,12 @@ package struct MetadataIndex: Hashable, Sendable {
       return nil
     }
     for (repository, value) in list {
-      guard let members = value.object else { return nil }
+      guard let members = value.object, (try? MetadataPath("metadata/\(repository)")) != nil else { return nil }
       var connector = Connector()
       for channel in MetadataChannel.allCases {
         guard let entry = members[channel.rawValue] else { continue }
-        guard let version = entry["version"]?.string, let files = Digest(oci: entry["files"]?.string ?? ""),
+        guard let version = entry["version"]?.string, SemanticVersion(version) != nil,
+          let files = Digest(oci: entry["files"]?.string ?? ""),
           let extras = entry["extras"]?.strings
         else { return nil }
         connector.entries[channel] = Entry(version: version, digest: files, extras: extras)

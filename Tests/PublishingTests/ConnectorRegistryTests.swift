@@ -56,7 +56,7 @@ import Testing
       "githubIssueLabel":"x","icon":"x.svg",
       "iconUrl":"https://files.example/metadata/airbyte/source-x/latest/icon.svg","language":"python","license":"MIT",
       "name":"source-x","packageInfo":{"cdk_version":"python:7.39.1"},"public":true,"releaseStage":"alpha",
-      "sourceDefinitionId":"00000000-0000-0000-0000-000000000001","sourceType":"api",
+      "sourceDefinitionId":"\(definitionID("airbyte/source-x"))","sourceType":"api",
       "spec":{"connectionSpecification":{}},"supportLevel":"community","tags":["cdk:low-code","language:python"],
       "tombstone":false}
       """
@@ -179,6 +179,19 @@ import Testing
     #expect(try entries(registry, .oss).map { $0["dockerRepository"] } == [.string("airbyte/source-y")])
     let problems = registry.document(.oss).problems
     #expect(problems.count == 1 && problems[0].severity == .warning && problems[0].message.contains(field))
+  }
+
+  @Test func `of two connectors with one identifier the second is left out, and said`() throws {
+    var other = try version("airbyte/source-y", "1.0.0")
+    var members = try #require(other.data.object)
+    members["definitionId"] = .string(definitionID("airbyte/source-x").uppercased())
+    other.data = .object(members)
+    let registry = ConnectorRegistry([try connector(other), try connector(version("airbyte/source-x", "1.0.0"))])
+    #expect(try entries(registry, .oss).map { $0["dockerRepository"] } == [.string("airbyte/source-x")])
+    #expect(
+      registry.document(.oss).problems.map(\.message) == [
+        "airbyte/source-y is not in registries/v0/oss_registry.json: its `definitionId` is that of airbyte/source-x"
+      ])
   }
 
   // MARK: In a store

@@ -136,7 +136,7 @@ import Testing
   @Test(arguments: [
     ("limit_except GET { deny all; }", "403 DENIED", "the credentials for 127.0.0.1:PORT do not allow this"),
     ("dav_methods off;", "405 UNSUPPORTED", "the server must take PUT and DELETE below http://127.0.0.1:PORT"),
-    ("create_full_put_path off;", "500 INTERNAL_SERVER_ERROR (2 attempts)", "the server must make missing folders"),
+    ("create_full_put_path off;", "500 INTERNAL_SERVER_ERROR (2 attempts)", "or it must make missing folders"),
     ("return 503;", "503 UNAVAILABLE (2 attempts)", ""), ("return 302 https://other.example/;", "302 ", ""),
     ("return 507;", "507 ", "the server's disk is full"),
   ])

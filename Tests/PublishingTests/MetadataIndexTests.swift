@@ -25,7 +25,7 @@ import Testing
 
   @Test(arguments: [
     "", "[]", "{}", "{\"version\":2,\"connectors\":{}}", "{\"version\":1,\"connectors\":[]}",
-    "{\"version\":1,\"connectors\":{\"a\":1}}",
+    "{\"version\":1,\"connectors\":{\"a\":1}}", "{\"version\":1,\"connectors\":{\"../a\":{}}}",
     "{\"version\":1,\"connectors\":{\"a\":{\"latest\":{\"version\":\"1\"}}}}",
     "{\"version\":1,\"connectors\":{\"a\":{\"latest\":{\"version\":\"1\",\"files\":\"sha256:0\",\"extras\":[]}}}}",
   ])

@@ -61,8 +61,8 @@ import Testing
           found, wanted = yaml.safe_load(a), json.load(b)
       for name in wanted:
           same = found[name] == wanted[name]
-          types = not isinstance(wanted[name], list) or [type(x) for x in found[name]] == [type(x) for x in wanted[name]]
-          if not (same and types):
+          types = [[type(x) for x in lists[name]] for lists in (found, wanted)]
+          if not same or types[0] != types[1]:
               print(name, found[name], wanted[name])
       print("compared")
       """, to: "\(scratch.folder)/compare.py")

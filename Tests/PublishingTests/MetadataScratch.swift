@@ -1,5 +1,6 @@
 import Caching
 import Diagnostics
+import Digests
 import Glibc
 import Manifests
 import Synchronization
@@ -106,6 +107,13 @@ final class MemoryMetadataStore: MetadataStore {
   func close() async {}
 }
 
+/// A UUID of the connector's own.
+func definitionID(_ repository: String) -> String {
+  let hex = Digest(of: repository).hex
+  let cuts = [0, 8, 12, 16, 20, 32]
+  return zip(cuts, cuts.dropFirst()).map { String(hex.dropFirst($0).prefix($1 - $0)) }.joined(separator: "-")
+}
+
 /// Metadata as small as it can be, and whatever else a test adds below `data`.
 func connectorMetadata(
   _ repository: String, _ version: String, overrides: String = "{oss: {enabled: true}, cloud: {enabled: true}}",
@@ -116,7 +124,7 @@ func connectorMetadata(
     metadataSpecVersion: "1.0"
     data:
       name: \(repository.split(separator: "/").last ?? "")
-      definitionId: 00000000-0000-0000-0000-000000000001
+      definitionId: \(definitionID(repository))
       connectorType: \(type)
       connectorSubtype: api
       dockerRepository: \(repository)
