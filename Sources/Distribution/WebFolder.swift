@@ -96,7 +96,8 @@ package final class WebFolder: Sendable {
     case .status(500) where failure.method == "PUT":
       // nginx says no more than this for either.
       failure.hints.append(
-        "the server's log says why: its disk is full, or it must make missing folders (nginx: `create_full_put_path on`)")
+        "the server's log says why: its disk is full, or it must make missing folders (nginx: "
+          + "`create_full_put_path on`)")
     case .status(507): failure.hints.append("the server's disk is full")
     case .connection where failure.text.hasPrefix("connection refused"):
       failure.hints.append("is a server running at \(base.authority)?")
