@@ -166,4 +166,37 @@ import Testing
     #expect(try await client.referrers(of: subject.digest, in: reference).count == 3)
     await client.close()
   }
+
+  /// nginx answers for a registry of 1.1 what a list says; the rest goes to docker-registry.
+  @Test func `where the registry keeps the list, it is believed, and no tag is made`() async throws {
+    let digest = Digest(of: Referrers.manifest(sbom, subject: subject))
+    let other = Digest(of: "an older statement")
+    func entry(_ digest: Digest, _ type: String) -> JSON {
+      .object([
+        "mediaType": .string(MediaType.manifest), "digest": .string(digest.oci), "size": .number(1),
+        "artifactType": .string(type),
+      ])
+    }
+    let list = JSON.object([
+      "schemaVersion": .number(2), "mediaType": .string(MediaType.index),
+      "manifests": .array([entry(digest, SBOM.mediaType), entry(other, Provenance.mediaType)]),
+    ])
+    let folder = scratch.folder.appending("proxy")
+    try Disk.makeFolders(folder.string)
+    let proxy = try MetadataServer.nginx(
+      in: folder,
+      location: """
+        dav_methods off; proxy_pass http://127.0.0.1:\(server.port); proxy_set_header Host $http_host;
+        location ~ /referrers/ {
+          default_type \(MediaType.index);
+          return 200 '\(String(decoding: list.encoded, as: UTF8.self))';
+        }
+        """)
+    let reference = try Reference("127.0.0.1:\(proxy.port)/airbyte/source-x:1.0.0")
+    #expect(try await referrers.attach(sbom, to: subject, in: reference) == .present(digest))
+    #expect(
+      try await referrers.attach(provenance, to: subject, in: reference, unlessPresent: true) == .present(other))
+    #expect(try await client.tags(reference) == ["1.0.0"])
+    await client.close()
+  }
 }
