@@ -1,3 +1,42 @@
+import Synchronization
+
+/// Lets so many in at once; the others wait in the order in which they came.
+final class Permits: Sendable {
+  private struct State {
+    var free: Int
+    var waiting: [CheckedContinuation<Void, Never>] = []
+  }
+
+  private let state: Mutex<State>
+
+  init(_ count: Int) { state = Mutex(State(free: max(1, count))) }
+
+  func take() async {
+    await withCheckedContinuation { continuation in
+      let isFree = state.withLock { state in
+        if state.free > 0 {
+          state.free -= 1
+          return true
+        }
+        state.waiting.append(continuation)
+        return false
+      }
+      if isFree { continuation.resume() }
+    }
+  }
+
+  func giveBack() {
+    let next: CheckedContinuation<Void, Never>? = state.withLock { state in
+      if state.waiting.isEmpty {
+        state.free += 1
+        return nil
+      }
+      return state.waiting.removeFirst()
+    }
+    next?.resume()
+  }
+}
+
 /// Lets one in at a time for each key; the others wait in the order in which they came.
 actor Gate {
   private var waiting: [String: [CheckedContinuation<Void, Never>]] = [:]

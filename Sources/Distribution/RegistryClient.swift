@@ -16,6 +16,7 @@ package final class RegistryClient: Sendable {
   private let authorizer: Authorizer
   /// One transfer of a blob at a time.
   let gate = Gate()
+  private let permits: Permits
   private let state = Mutex(State())
 
   private struct State {
@@ -40,6 +41,7 @@ package final class RegistryClient: Sendable {
     self.settings = settings
     transport = Transport(settings)
     authorizer = Authorizer(settings, transport)
+    permits = Permits(settings.limits.connections)
     exchange = Exchange(settings: settings, transport: transport)
   }
 
@@ -156,6 +158,9 @@ package final class RegistryClient: Sendable {
           progress = call.progress
           failures = 0
         }
+        // Requests that wait for a connection would run into its time limit.
+        await permits.take()
+        defer { permits.giveBack() }
         let (answer, address) = try await authorized(endpoint, scopes, call)
         return try await exchange.guarded(call.method, address) { try await receive(answer, address) }
       } catch let failure as RegistryFailure where failure.isTransient {

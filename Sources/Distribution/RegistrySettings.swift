@@ -48,6 +48,8 @@ package struct RegistrySettings: Sendable {
     package var minimumRate = 32 << 10
     /// Bytes that one request uploads; after a broken connection at most as many are sent again.
     package var chunk = 16 << 20
+    /// Requests that are under way at once; the others wait without a time limit.
+    package var connections = 16
     /// Blobs of one image that move at once.
     package var transfers = 4
     package var redirects = 5

@@ -67,7 +67,7 @@ final class Transport: Sendable {
     configuration.decompression = .disabled
     configuration.httpVersion = .http1Only
     configuration.connectionPool.retryConnectionEstablishment = false
-    configuration.connectionPool.concurrentHTTP1ConnectionsPerHostSoftLimit = 16
+    configuration.connectionPool.concurrentHTTP1ConnectionsPerHostSoftLimit = max(1, settings.limits.connections)
     configuration.timeout = .init(
       connect: .nanoseconds(settings.limits.connect.nanoseconds), read: .nanoseconds(settings.limits.idle.nanoseconds),
       write: .nanoseconds(settings.limits.idle.nanoseconds))

@@ -288,6 +288,21 @@ import Testing
     await client.close()
   }
 
+  @Test func `who waits for others' transfers does not run out of time`() async throws {
+    let sizes = (1...8).map { 2000 + $0 }
+    let (image, _, client, name, store) = try await pushed(
+      sizes, faults: #"[{"method": "GET", "path": "blobs", "times": 0, "drip": 400}]"#
+    ) {
+      $0.limits.connections = 2
+      $0.limits.transfers = 20
+      $0.limits.connect = .milliseconds(250)
+    }
+    let pulled = try await client.pull(name, platform: "linux/amd64", into: store)
+    #expect(pulled.parts.layers.map(\.digest) == image.blobs.dropFirst().map(\.descriptor.digest))
+    #expect(waits.durations.isEmpty)
+    await client.close()
+  }
+
   @Test func `a cancelled pull ends, and leaves nothing`() async throws {
     let (image, _, client, name, store) = try await pushed(
       [500_000], faults: #"[{"method": "GET", "path": "blobs", "times": 0, "drip": 100}]"#)
