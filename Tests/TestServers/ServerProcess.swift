@@ -1,4 +1,5 @@
 import Glibc
+import Synchronization
 import SystemPackage
 
 /// A server that a test starts on loopback, and that ends with it: by `stop`, or when the test process is gone.
@@ -83,18 +84,25 @@ package final class ServerProcess: @unchecked Sendable {
     return text(log)
   }
 
+  private static let next = Atomic<Int>(Int.random(in: 0..<10_000))
+
+  /// A port that nobody has, below those that the kernel gives to outgoing connections, and that no other test gets.
+  ///
+  /// The socket that asks closes on exec: a server that another test starts just then would keep it for good.
   package static func freePort() throws -> Int {
-    let fd = socket(AF_INET, Int32(SOCK_STREAM.rawValue), 0)
-    defer { Glibc.close(fd) }
-    var address = loopback(0)
-    var length = socklen_t(MemoryLayout<sockaddr_in>.size)
-    let bound = withUnsafeMutablePointer(to: &address) {
-      $0.withMemoryRebound(to: sockaddr.self, capacity: 1) {
-        bind(fd, $0, length) == 0 && getsockname(fd, $0, &length) == 0
+    for _ in 0..<1000 {
+      let port = 20_000 + next.add(1, ordering: .relaxed).newValue % 12_000
+      let fd = socket(AF_INET, Int32(SOCK_STREAM.rawValue | SOCK_CLOEXEC.rawValue), 0)
+      defer { Glibc.close(fd) }
+      var address = loopback(UInt16(port))
+      let bound = withUnsafePointer(to: &address) {
+        $0.withMemoryRebound(to: sockaddr.self, capacity: 1) {
+          bind(fd, $0, socklen_t(MemoryLayout<sockaddr_in>.size)) == 0
+        }
       }
+      if bound { return port }
     }
-    guard bound else { throw ServerFailure("no free port") }
-    return Int(UInt16(bigEndian: address.sin_port))
+    throw ServerFailure("no free port")
   }
 
   private static func loopback(_ port: UInt16) -> sockaddr_in {
@@ -106,7 +114,7 @@ package final class ServerProcess: @unchecked Sendable {
   }
 
   private static func listens(_ port: Int) -> Bool {
-    let fd = socket(AF_INET, Int32(SOCK_STREAM.rawValue), 0)
+    let fd = socket(AF_INET, Int32(SOCK_STREAM.rawValue | SOCK_CLOEXEC.rawValue), 0)
     defer { Glibc.close(fd) }
     var address = loopback(UInt16(port))
     return withUnsafePointer(to: &address) {
