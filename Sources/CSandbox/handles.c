@@ -92,14 +92,31 @@ static int open_one(const struct request *request, const char *what, const char 
   return mount;
 }
 
+/// Opens a file that is small enough to be copied, or gives -1: where it lies on the host is then told to nobody.
+static int open_small_file(const char *path) {
+  int file = open(path, O_RDONLY | O_NONBLOCK | O_CLOEXEC);
+  struct stat status;
+  if (file < 0 || (fstat(file, &status) == 0 && S_ISREG(status.st_mode) && status.st_size <= SMALL_FILE)) return file;
+  close(file);
+  return -1;
+}
+
+static int open_mount(const struct request *request, uint32_t i) {
+  const char *path = request->sources.items[i];
+  bool writable = *request->kinds.items[i] == MOUNT_WRITABLE;
+  int file = *request->kinds.items[i] == MOUNT_INPUT ? open_small_file(path) : -1;
+  if (file >= 0) return file;
+  uint64_t attributes = MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV | (writable ? 0 : MOUNT_ATTR_RDONLY);
+  return open_one(request, "mount", path, attributes, true, writable);
+}
+
 int open_handles(struct request *request) {
   for (uint32_t i = 0; i < request->layers.count; i++) {
     request->layer_fds[i] = open_one(request, "layer", request->layers.items[i], 0, false, true);
     if (request->layer_fds[i] < 0) return -1;
   }
   for (uint32_t i = 0; i < request->sources.count; i++) {
-    request->mount_fds[i] = open_one(request, "mount", request->sources.items[i],
-                                     MOUNT_ATTR_RDONLY | MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV, true, false);
+    request->mount_fds[i] = open_mount(request, i);
     if (request->mount_fds[i] < 0) return -1;
   }
   if (request->flags & SLIPWAY_SANDBOX_SCRATCH_FOLDER) {

@@ -85,7 +85,7 @@ static int build(struct request *request) {
   if (become_inner_user(request) != 0) return -1;
   // After the change of user, which clears it.
   prctl(PR_SET_PDEATHSIG, SIGKILL);
-  int spaces = CLONE_NEWNS | CLONE_NEWIPC | CLONE_NEWUTS | CLONE_NEWCGROUP;
+  int spaces = CLONE_NEWNS | CLONE_NEWIPC | CLONE_NEWUTS;
   bool runtime = request->flags & SLIPWAY_SANDBOX_RUNTIME;
   bool own_network = !runtime && !(request->flags & SLIPWAY_SANDBOX_NETWORK_HOST);
   if (own_network) spaces |= CLONE_NEWNET;
@@ -166,6 +166,12 @@ static int command_main(void *opaque) {
   setsid();
   if (command->terminal >= 0) ioctl(0, TIOCSCTTY, 0);
   umask(022);
+  cgroup_enter(request);
+  // Only now, so that the group's name is not seen.
+  if (unshare(CLONE_NEWCGROUP) != 0) {
+    fail("cannot create a control group namespace");
+    _exit(1);
+  }
   if (request->flags & SLIPWAY_SANDBOX_RUNTIME) {
     limit(RLIMIT_NOFILE, 1024, 65536);
     command->failed = false;
@@ -313,7 +319,7 @@ void run_init(struct request *request) {
   struct terminal terminal = {.master = -1, .slave = -1};
   bool interactive = request->flags & SLIPWAY_SANDBOX_INTERACTIVE;
   if (interactive && terminal_open(&terminal, request) != 0) goto failed;
-  uint64_t begin = now_ns();
+  uint64_t begin = now_ns(), kills = cgroup_kills(request->memory_events);
   pid_t command = start_command(request, interactive ? terminal.slave : -1);
   if (command < 0) {
     if (interactive) terminal_close(&terminal);
@@ -347,6 +353,8 @@ void run_init(struct request *request) {
     .cpu_us = (uint64_t)(usage.ru_utime.tv_sec + usage.ru_stime.tv_sec) * 1000000u +
               (uint64_t)(usage.ru_utime.tv_usec + usage.ru_stime.tv_usec),
     .peak_bytes = (uint64_t)usage.ru_maxrss * 1024,
+    .limits = request->limits,
+    .memory_kills = (uint32_t)(cgroup_kills(request->memory_events) - kills),
   };
   _exit(send_reply(&reply, NULL, 0) == 0 ? 0 : 1);
 failed:

@@ -22,7 +22,14 @@
 /// subordinate ids hand out, and below 2^31, which some programs read as negative.
 #define UNPRIVILEGED_HOST_ID 1879100000u
 
+/// Bytes of a file that is copied rather than mounted.
+#define SMALL_FILE (1 << 20)
+/// The modification time of all that is an input: 1980-01-01.
+#define FILE_TIME 315532800
+
 enum { KIND_RUN = 1, KIND_CANCEL = 2 };
+/// How a host path is shown: an input, whose place on the host stays hidden; as it is, read-only; writable.
+enum { MOUNT_INPUT = 'i', MOUNT_PLAIN = 'r', MOUNT_WRITABLE = 'w' };
 
 struct message {
   uint32_t magic;
@@ -41,12 +48,17 @@ struct request {
   uint64_t id;
   uint32_t flags;
   uint64_t processes, memory, file_size, scratch, wall_clock_ms;
+  /// Bytes of all processes and what they keep in memory; 0: no limit.
+  uint64_t total_memory;
   char *scratch_folder, *hostname, *working_directory;
   /// An OCI runtime and its config.json, with SLIPWAY_SANDBOX_RUNTIME.
   char *runtime, *configuration;
-  struct list layers, sources, targets, arguments, environment, outputs;
+  struct list layers, sources, targets, kinds, arguments, environment, outputs;
   int stdio[3];
-  /// Detached mounts, and -1 where not yet opened.
+  /// The control group: its number, the files by which a process enters it, the one that counts kills; -1: none.
+  int slot, group_fds[2], memory_events;
+  uint32_t limits;
+  /// Detached mounts, and -1 where not yet opened; a small file to be copied is open for reading instead.
   int *layer_fds, *mount_fds;
   int scratch_fd;
   /// The helper runs as the host's root: sandboxes are UNPRIVILEGED_HOST_ID there.
@@ -75,6 +87,16 @@ void request_free(struct request *request);
 int open_handles(struct request *request);
 /// Opens `path` below `root` (O_PATH) as a folder or a file, making it and its parents where missing; -1 and errno.
 int ensure_place(int root, const char *path, bool folder);
+// cgroup.c: limits on the whole.
+/// Fills in the request's control group, if the host offers one.
+void cgroup_take(struct request *request);
+void cgroup_close(struct request *request);
+/// Puts the calling process into it, the command; clears `limits` if that is impossible.
+void cgroup_enter(struct request *request);
+void cgroup_release(int slot);
+void cgroup_remove_all(void);
+/// How many processes the kernel has killed in a group for want of memory, ever.
+uint64_t cgroup_kills(int events);
 // root.c: the file system that the process sees; on success the caller's root and working directory are it.
 int enter_root(struct request *request);
 // runtime.c: the second backend.

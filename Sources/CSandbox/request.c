@@ -55,13 +55,14 @@ int request_parse(struct request *request, int body_fd, uint64_t length) {
   request->body_length = length;
   errno = EPROTO;
   struct reader reader = {.next = body, .end = (char *)body + length};
-  uint64_t numbers[5];
+  uint64_t numbers[6];
   if (read_bytes(&reader, &request->flags, sizeof request->flags) != 0 ||
       read_bytes(&reader, numbers, sizeof numbers) != 0 || read_string(&reader, &request->scratch_folder) != 0 ||
       read_string(&reader, &request->hostname) != 0 || read_string(&reader, &request->working_directory) != 0 ||
       read_string(&reader, &request->runtime) != 0 || read_string(&reader, &request->configuration) != 0 ||
       read_list(&reader, &request->layers) != 0 || read_list(&reader, &request->sources) != 0 ||
-      read_list(&reader, &request->targets) != 0 || read_list(&reader, &request->arguments) != 0 ||
+      read_list(&reader, &request->targets) != 0 || read_list(&reader, &request->kinds) != 0 ||
+      read_list(&reader, &request->arguments) != 0 ||
       read_list(&reader, &request->environment) != 0 || read_list(&reader, &request->outputs) != 0)
     return -1;
   request->processes = numbers[0];
@@ -69,7 +70,9 @@ int request_parse(struct request *request, int body_fd, uint64_t length) {
   request->file_size = numbers[2];
   request->scratch = numbers[3];
   request->wall_clock_ms = numbers[4];
-  if (request->arguments.count == 0 || request->sources.count != request->targets.count)
+  request->total_memory = numbers[5];
+  if (request->arguments.count == 0 || request->sources.count != request->targets.count ||
+      request->sources.count != request->kinds.count)
     return fail("cannot read the specification: it has no command, or mounts without targets");
   request->layer_fds = no_handles(request->layers.count);
   request->mount_fds = no_handles(request->sources.count);
@@ -87,11 +90,13 @@ void request_free(struct request *request) {
   close_all(request->layer_fds, request->layers.count);
   close_all(request->mount_fds, request->sources.count);
   if (request->scratch_fd >= 0) close(request->scratch_fd);
+  cgroup_close(request);
   for (int i = 0; i < 3; i++)
     if (request->stdio[i] >= 0) close(request->stdio[i]);
   free(request->layers.items);
   free(request->sources.items);
   free(request->targets.items);
+  free(request->kinds.items);
   free(request->arguments.items);
   free(request->environment.items);
   free(request->outputs.items);

@@ -11,6 +11,8 @@
 //     0, 1, 2, …   the layers, topmost first
 //     upper work   what the process writes (or in `folder`, on the host)
 //     root         the overlay of them all
+//     m0 f1 …      folders and small files that are inputs: seen through an overlay, or as a copy, since
+//                  /proc/self/mountinfo tells of a bound one where it lies on the host
 //     tmp shm dev  become /tmp, /dev/shm and /dev
 //
 // Its names are all that /proc/mounts tells of where things come from.
@@ -44,9 +46,14 @@ static int attach(int mount, int directory, const char *target) {
 
 static int raise_scaffold(const struct request *request) {
   char size[32], inodes[32];
-  snprintf(size, sizeof size, "%ju", (uintmax_t)request->scratch);
+  uint64_t copies = 0;
+  struct stat status;
+  for (uint32_t i = 0; i < request->sources.count; i++)
+    if (fstat(request->mount_fds[i], &status) == 0 && S_ISREG(status.st_mode) && status.st_size <= SMALL_FILE)
+      copies += ((uint64_t)status.st_size + 4095) / 4096 * 4096;
+  snprintf(size, sizeof size, "%ju", (uintmax_t)(request->scratch + copies));
   // One inode for each 4 KiB, but enough for a small scratch space to hold its folders and the mount points.
-  snprintf(inodes, sizeof inodes, "%ju", (uintmax_t)(request->scratch / 4096 + 1024 + request->layers.count));
+  snprintf(inodes, sizeof inodes, "%ju", (uintmax_t)(request->scratch / 4096 + 1024 + request->layers.count + request->sources.count));
   const char *const options[][2] = {{"size", size}, {"nr_inodes", inodes}, {"mode", "0755"}, {NULL, NULL}};
   int tmpfs = fs_mount("tmpfs", options, MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV);
   if (tmpfs < 0) return -1;
@@ -212,6 +219,74 @@ static int make_folder(int root, const char *path) {
   return 0;
 }
 
+static int read_only(int mount) {
+  struct mount_attr set = {.attr_set = MOUNT_ATTR_RDONLY | MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV};
+  if (mount >= 0 && sys_mount_setattr(mount, 0, &set) == 0) return mount;
+  if (mount >= 0) close(mount);
+  return -1;
+}
+
+/// A mount of a copy of an open file; -1 if it cannot be made.
+static int copy_file(int file, uint32_t number) {
+  char name[16], buffer[16384];
+  struct stat status;
+  snprintf(name, sizeof name, "f%u", number);
+  if (fstat(file, &status) != 0) return -1;
+  int copy = open(name, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
+  if (copy < 0) return -1;
+  ssize_t n;
+  while ((n = read(file, buffer, sizeof buffer)) > 0)
+    for (ssize_t done = 0, m; done < n; done += m)
+      if ((m = write(copy, buffer + done, (size_t)(n - done))) <= 0) {
+        close(copy);
+        return -1;
+      }
+  const struct timespec times[2] = {{.tv_sec = FILE_TIME}, {.tv_sec = FILE_TIME}};
+  bool made = n == 0 && fchmod(copy, status.st_mode & 0111 ? 0555 : 0444) == 0 && futimens(copy, times) == 0;
+  close(copy);
+  return made ? read_only(sys_open_tree(AT_FDCWD, name, OPEN_TREE_CLONE)) : -1;
+}
+
+/// An overlay of nothing but the folder that is mounted at `name`; -1 if it cannot be made.
+static int cover_folder(const char *name) {
+  char lower[32];
+  // One lower alone is refused.
+  snprintf(lower, sizeof lower, "%s:empty", name);
+  int context = sys_fsopen("overlay"), mount = -1;
+  if (context < 0) return -1;
+  if (sys_fsconfig(context, FSCONFIG_SET_STRING, "lowerdir", lower, 0) == 0 &&
+      sys_fsconfig(context, FSCONFIG_SET_FLAG, "userxattr", NULL, 0) == 0 &&
+      sys_fsconfig(context, FSCONFIG_CMD_CREATE, NULL, NULL, 0) == 0)
+    mount = sys_fsmount(context, MOUNT_ATTR_RDONLY | MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV);
+  close(context);
+  return mount;
+}
+
+/// What to attach for mount `i`, whose descriptor is taken over.
+static int prepare_mount(struct request *request, uint32_t i) {
+  int mount = request->mount_fds[i];
+  request->mount_fds[i] = -1;
+  if (*request->kinds.items[i] != MOUNT_INPUT) return mount;
+  bool file = !(fcntl(mount, F_GETFL) & O_PATH);
+  int hidden = -1;
+  struct stat status;
+  if (file) {
+    hidden = copy_file(mount, i);
+    if (hidden < 0) fail("cannot copy `%s`", request->sources.items[i]);
+  } else if (fstat(mount, &status) == 0 && S_ISDIR(status.st_mode)) {
+    char name[16];
+    snprintf(name, sizeof name, "m%u", i);
+    if (mkdir(name, 0755) == 0 && sys_move_mount(mount, AT_FDCWD, name) == 0 && (hidden = cover_folder(name)) < 0)
+      // Some file systems cannot lie below an overlay; they are shown as they are.
+      hidden = sys_open_tree(AT_FDCWD, name, OPEN_TREE_CLONE | AT_RECURSIVE);
+    if (hidden < 0) fail("cannot open mount `%s`", request->sources.items[i]);
+  } else {
+    return mount;
+  }
+  close(mount);
+  return hidden;
+}
+
 int enter_root(struct request *request) {
   if (mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) != 0) return fail("cannot make the mounts private");
   if (!request->as_root && open_handles(request) != 0) return -1;
@@ -225,9 +300,8 @@ int enter_root(struct request *request) {
   if (!runtime && mount_kernel_file_systems(root) != 0) return -1;
   if (attach_scaffold(root, "tmp", "/tmp", MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV, 0) != 0) return -1;
   for (uint32_t i = 0; i < request->sources.count; i++) {
-    int mount = request->mount_fds[i];
-    request->mount_fds[i] = -1;
-    if (attach_inside(root, mount, request->targets.items[i]) != 0) return -1;
+    int mount = prepare_mount(request, i);
+    if (mount < 0 || attach_inside(root, mount, request->targets.items[i]) != 0) return -1;
   }
   for (uint32_t i = 0; i < request->environment.count; i++) {
     const char *variable = request->environment.items[i];

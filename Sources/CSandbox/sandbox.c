@@ -20,6 +20,8 @@ struct running {
   int control;
   /// When process 1 is killed, should it not have kept its own deadline.
   uint64_t backstop_ms;
+  /// Of its control group, or -1.
+  int slot;
 };
 
 static struct running *running;
@@ -77,6 +79,7 @@ static void start(struct request *request) {
     goto failed;
   }
   request->control = control[0];
+  cgroup_take(request);
   // Only what must be made by clone is made here: the other namespaces cost up to a millisecond, which process 1 pays
   // itself, beside its siblings.
   long pid = syscall(SYS_clone, CLONE_NEWUSER | CLONE_NEWPID | SIGCHLD, 0, 0, 0, 0);
@@ -97,15 +100,17 @@ static void start(struct request *request) {
     kill((pid_t)pid, SIGKILL);
     waitpid((pid_t)pid, NULL, 0);
     close(control[1]);
+    cgroup_release(request->slot);
     send_failure(request->id);
     return;
   }
   if (request->as_root && write(control[1], "g", 1) != 1) kill((pid_t)pid, SIGKILL);
   running[running_count++] = (struct running){
     .id = request->id, .pid = (pid_t)pid, .control = control[1],
-    .backstop_ms = now_ms() + request->wall_clock_ms + 10000};
+    .backstop_ms = now_ms() + request->wall_clock_ms + 10000, .slot = request->slot};
   return;
 failed:
+  cgroup_release(request->slot);
   if (control[0] >= 0) {
     close(control[0]);
     close(control[1]);
@@ -140,6 +145,7 @@ static bool take_message(bool as_root) {
   }
   struct request request = {
     .id = message.id, .as_root = as_root, .user = geteuid(), .group = getegid(), .scratch_fd = -1,
+    .slot = -1, .group_fds = {-1, -1}, .memory_events = -1,
     .stdio = {fds[1], fds[2], fds[3]}};
   errno = EMFILE;
   if (count != 4)
@@ -166,6 +172,7 @@ static void reap(void) {
         send_failure(running[i].id);
       }
       close(running[i].control);
+      cgroup_release(running[i].slot);
       running[i] = running[--running_count];
       break;
     }
@@ -221,6 +228,8 @@ static int helper(void) {
   umask(0);
   supervise();
   for (unsigned i = 0; i < running_count; i++) kill(running[i].pid, SIGKILL);
+  for (unsigned i = 0; i < running_count; i++) waitpid(running[i].pid, NULL, 0);
+  cgroup_remove_all();
   return 0;
 }
 

@@ -102,6 +102,10 @@ struct CommandExecution {
     if result.status == .timedOut {
       try append(Array("slipway: stopped after \(Int(spec.limits.wallClock)) s (timeout)\n".utf8), to: log)
     }
+    if result.ranOutOfMemory, let limit = spec.limits.totalMemory {
+      let text = "slipway: out of memory: all processes together may take \(ByteText.short(limit)) (memory)\n"
+      try append(Array(text.utf8), to: log)
+    }
     var outputs: [ActionRecord.Output] = []
     var problems: [Diagnostic] = []
     if verdict == .passed { problems = try collect(result, since: started, into: &outputs) }
@@ -184,6 +188,10 @@ struct CommandExecution {
     // What gives files only fits into memory; a folder may be of any size, and is better on disk.
     let needsDisk =
       target.rule == .fetch || (target.rule == .action && !action.outputs.allSatisfy { $0.path.contains(".") })
+    // What is written in memory is memory, too.
+    if let memory = own.memory ?? general.memory {
+      spec.limits.totalMemory = memory + (needsDisk ? 0 : spec.limits.scratch)
+    }
     if needsDisk { spec.scratch = .folder(try store.makeTemporaryFolder().string) }
   }
 

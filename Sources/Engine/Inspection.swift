@@ -155,7 +155,7 @@ extension Session {
     if network == .host { spec.mounts += HostNetwork.mounts.filter { $0.target != "/etc/slipway-pip.conf" } }
     let secrets = workspace.root.appending(target.label.package.string).appending("secrets")
     if access(secrets.string, R_OK | X_OK) == 0 {
-      spec.mounts.append(SandboxSpec.Mount(source: secrets.string, target: "/secrets"))
+      spec.mounts.append(SandboxSpec.Mount(source: secrets.string, target: "/secrets", access: .readOnly))
     }
     for mount in mounts { spec.mounts.append(try Self.mount(mount)) }
     spec.standardInput = .standardInput
@@ -174,7 +174,8 @@ extension Session {
     }
     guard let real = realpath(parts[0], nil) else { throw Disk.failure("mount", parts[0]) }
     defer { free(real) }
-    return SandboxSpec.Mount(source: String(cString: real), target: parts[1])
+    return SandboxSpec.Mount(
+      source: String(cString: real), target: parts[1], access: parts.last == "rw" ? .readWrite : .readOnly)
   }
 
   private static func code(_ status: SandboxResult.Status) -> Int32 {

@@ -171,10 +171,13 @@ final class Helper: Sendable {
       case SLIPWAY_SANDBOX_TIMED_OUT: .timedOut
       default: .cancelled
       }
-    ended.answer.resume(
-      returning: SandboxResult(
-        status: status, outputs: ended.outputs, wallClock: Double(reply.wall_ns) / 1e9,
-        cpuTime: Double(reply.cpu_us) / 1e6, peakMemory: Int(reply.peak_bytes)))
+    var result = SandboxResult(
+      status: status, outputs: ended.outputs, wallClock: Double(reply.wall_ns) / 1e9,
+      cpuTime: Double(reply.cpu_us) / 1e6, peakMemory: Int(reply.peak_bytes))
+    let both = SLIPWAY_SANDBOX_LIMITS_PROCESSES | SLIPWAY_SANDBOX_LIMITS_MEMORY
+    result.isLimitedAsWhole = reply.limits & both == both
+    result.ranOutOfMemory = reply.memory_kills > 0
+    ended.answer.resume(returning: result)
   }
 
   private static let gone = Diagnostic.error(

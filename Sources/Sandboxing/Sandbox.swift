@@ -2,15 +2,25 @@ import SystemPackage
 
 /// All that a sandboxed process is, and nothing of the host besides.
 package struct SandboxSpec: Sendable {
-  /// A host path made visible read-only inside.
+  /// A host path made visible inside.
   package struct Mount: Hashable, Sendable {
+    package enum Access: String, Sendable {
+      /// Read-only, and where it lies on the host cannot be told; a small file is a copy of what it was at the start.
+      case input = "i"
+      /// Read-only, and as it changes on the host.
+      case readOnly = "r"
+      case readWrite = "w"
+    }
+
     package var source: String
     /// Absolute, inside the sandbox; missing folders on the way are made.
     package var target: String
+    package var access: Access
 
-    package init(source: String, target: String) {
+    package init(source: String, target: String, access: Access = .input) {
       self.source = source
       self.target = target
+      self.access = access
     }
   }
 
@@ -28,6 +38,9 @@ package struct SandboxSpec: Sendable {
     package var processes = 4096
     /// Bytes of address space of each process; `nil` is unlimited.
     package var memory: Int? = nil
+    /// Bytes that all processes and what they write in memory may take, where the host has a control group to divide;
+    /// `nil` is unlimited.
+    package var totalMemory: Int? = nil
     /// Bytes of the largest file that may be written.
     package var fileSize = 16 << 30
     /// Bytes of the scratch space in memory, of `/tmp` and of `/dev/shm`.
@@ -78,6 +91,10 @@ package struct SandboxResult: Sendable {
   package var cpuTime: Double
   /// Bytes: the largest resident set of any of its processes.
   package var peakMemory: Int
+  /// Whether the sandbox as a whole was held to `limits.processes` and `limits.totalMemory`.
+  package var isLimitedAsWhole = false
+  /// The kernel killed a process of it because `limits.totalMemory` was reached.
+  package var ranOutOfMemory = false
 
   package init(
     status: Status, outputs: [FileDescriptor?], wallClock: Double, cpuTime: Double = 0, peakMemory: Int = 0

@@ -28,6 +28,7 @@ package struct SandboxFeature: Sendable {
     features.append(await trial("sandbox", in: sandbox, isRequired: true) { _ in })
     features.append(await trial("sandbox on the host's network", in: sandbox) { $0.network = .host })
     features.append(await scratchTrial(in: sandbox, below: folder))
+    features.append(await limitsTrial(in: sandbox))
     let landlock = slipway_landlock_version()
     features.append(
       SandboxFeature(
@@ -66,6 +67,22 @@ package struct SandboxFeature: Sendable {
     } catch {
       return SandboxFeature(name, false, "\(error)", isRequired: isRequired)
     }
+  }
+
+  private static func limitsTrial(in sandbox: any Sandbox) async -> SandboxFeature {
+    var spec = SandboxSpec()
+    spec.arguments = ["/missing"]
+    spec.limits.wallClock = 10
+    // Where there is no sandbox at all, the trial of that says why.
+    let isOffered = ((try? await sandbox.run(spec)) ?? .cancelled(outputs: 0)).isLimitedAsWhole
+    return SandboxFeature(
+      "limits on a sandbox as a whole", isOffered,
+      isOffered
+        ? "`processes:` and `memory:` hold for all processes of an action together (control group)"
+        : "`memory:` holds for each process alone, four times over: no control group may be divided here",
+      hints: [
+        "`systemd-run --user --scope -p Delegate=yes slipway …` starts Slipway in a control group of its own"
+      ])
   }
 
   private static func scratchTrial(in sandbox: any Sandbox, below folder: String) async -> SandboxFeature {

@@ -14,7 +14,9 @@ extension SandboxSpec {
       throw refuse("`\(path)` is not an absolute path")
     }
     guard hostname.utf8.count <= 64 else { throw refuse("the host name is longer than 64 bytes") }
-    guard limits.processes > 0, limits.fileSize >= 0, limits.scratch >= 0, limits.memory ?? 0 >= 0 else {
+    guard limits.processes > 0, limits.fileSize >= 0, limits.scratch >= 0, limits.memory ?? 0 >= 0,
+      limits.totalMemory ?? 0 >= 0
+    else {
       throw refuse("a limit is negative")
     }
   }
@@ -51,6 +53,7 @@ extension SandboxSpec {
     append(UInt64(limits.fileSize))
     append(UInt64(limits.scratch))
     append(UInt64(milliseconds))
+    append(UInt64(limits.totalMemory ?? 0))
     append(folder)
     append(hostname)
     append(workingDirectory)
@@ -59,6 +62,7 @@ extension SandboxSpec {
     append(layers)
     append(mounts.map(\.source))
     append(mounts.map(\.target))
+    append(mounts.map(\.access.rawValue))
     append(arguments)
     append(environment)
     append(outputs)

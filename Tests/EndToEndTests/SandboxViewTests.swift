@@ -174,4 +174,17 @@ import Testing
     let log = try project.run("logs", "//app:time").standardOutput
     #expect(log == "slipway: stopped after 1 s (timeout)\n")
   }
+
+  @Test func `memory that no single process takes is limited, too, where the host can`() throws {
+    let project = try Project()
+    try project.app(
+      "many: {rule: test, image: //base:image, memory: 60MiB, scratch: 1MiB, timeout: 3s,",
+      "  run: [sh, -c, 'for i in 1 2 3 4; do dd if=/dev/zero of=/dev/null bs=30M count=100000 & done; wait']}")
+    #expect(try project.build("//app:many", command: "test").failed == ["//app:many"])
+    let log = try project.run("logs", "//app:many").standardOutput
+    let doctor = try project.run("doctor").standardOutput
+    let isPossible = doctor.contains("ok\tlimits on a sandbox as a whole")
+    #expect(
+      log.contains("slipway: out of memory: all processes together may take 61 MiB (memory)\n") == isPossible, "\(log)")
+  }
 }

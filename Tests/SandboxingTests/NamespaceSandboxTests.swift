@@ -63,6 +63,33 @@ import Testing
     #expect(try host.text("base/victim-folder/file") == "original")
   }
 
+  @Test func `where an input lies on the host cannot be told`() async throws {
+    let host = try TestHost()
+    try host.write("input/big", Array(repeating: 65, count: 3 << 20), mode: 0o644)
+    var spec = host.shell(
+      "grep -l slipway-sandbox /proc/self/mountinfo /proc/mounts; cat /folder/file /file; wc -c </folder/big;"
+        + " stat -c '%A %Y' /file; echo x >/file; echo x >/folder/new; ls /folder")
+    spec.mounts = [
+      .init(source: host.path("input"), target: "/folder"), .init(source: host.path("input/file"), target: "/file"),
+    ]
+    // A copy takes nothing off the scratch space.
+    spec.limits.scratch = 1 << 20
+    let (_, text) = try await host.run(spec)
+    #expect(
+      text.split(separator: "\n").filter { !$0.contains("can't create") } == [
+        "originaloriginal3145728", "-r--r--r-- 315532800", "big", "file",
+      ])
+    // What a user asks for by its path is shown as it is, and may be writable.
+    spec = host.shell("echo changed >/folder/file; echo x >/fixed/new")
+    spec.mounts = [
+      .init(source: host.path("input"), target: "/folder", access: .readWrite),
+      .init(source: host.path("top"), target: "/fixed", access: .readOnly),
+    ]
+    _ = try await host.run(spec)
+    #expect(try host.text("input/file") == "changed\n")
+    #expect(access(host.path("top/new"), F_OK) != 0)
+  }
+
   @Test func `a mount is read-only, at any depth, through the image's own links only`() async throws {
     let host = try TestHost()
     // The image's links lead to the root and out of it; the host's folder of that name must not be touched.

@@ -31,6 +31,7 @@ enum Probe {
       for (path, output) in zip(options.spec.outputs, result.outputs) {
         report("output \(path) \(output.map(describe) ?? "missing")")
       }
+      report("limited \(result.isLimitedAsWhole) out of memory \(result.ranOutOfMemory)")
       report("result \(result.status) cpu \(result.cpuTime > 0) peak \(result.peakMemory >> 20)")
       exit(result.status == .exited(0) ? 0 : 1)
     } catch let diagnostic as Diagnostic {
@@ -93,6 +94,7 @@ enum Probe {
     switch parts[0] {
     case "processes": limits.processes = Int(value)
     case "memory": limits.memory = Int(value)
+    case "total-memory": limits.totalMemory = Int(value)
     case "file-size": limits.fileSize = Int(value)
     case "scratch": limits.scratch = Int(value)
     case "wall-clock": limits.wallClock = value

@@ -16,6 +16,10 @@
 /// The root file system is made here, the rest by an OCI runtime, which is given in the specification.
 #define SLIPWAY_SANDBOX_RUNTIME 8u
 
+/// The sandbox as a whole is held to its number of processes, to its memory.
+#define SLIPWAY_SANDBOX_LIMITS_PROCESSES 1u
+#define SLIPWAY_SANDBOX_LIMITS_MEMORY 2u
+
 enum slipway_sandbox_reply_kind {
   /// Some of the outputs, opened.
   SLIPWAY_SANDBOX_OUTPUTS = 1,
@@ -42,6 +46,8 @@ struct slipway_sandbox_reply {
   uint32_t status;
   int32_t code;
   uint64_t wall_ns, cpu_us, peak_bytes;
+  /// SLIPWAY_SANDBOX_LIMITS_…, and how many of its processes the kernel killed for want of memory.
+  uint32_t limits, memory_kills;
   /// FAILED: what the helper was doing, and errno.
   int32_t error;
   char message[512];

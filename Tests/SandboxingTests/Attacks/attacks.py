@@ -329,10 +329,12 @@ def leaked_descriptors():
 
 @attack
 def host_paths():
-    with open("/proc/self/mounts") as file:
-        text = file.read()
-    if os.environ["OUTSIDE_FOLDER"] in text:
-        raise Broken(text)
+    folder = os.environ["OUTSIDE_FOLDER"]
+    for name in ["mounts", "mountinfo", "mountstats"]:
+        with open(f"/proc/self/{name}") as file:
+            text = file.read()
+        if folder in text or os.path.basename(folder) in text:
+            raise Broken(text)
     allowed = {"PATH", "HOME", "LC_CTYPE", "OUTSIDE_PID", "OUTSIDE_PORT", "OUTSIDE_ABSTRACT", "OUTSIDE_FOLDER"}
     if set(os.environ) - allowed:
         raise Broken(f"environment {sorted(set(os.environ) - allowed)}")
