@@ -36,13 +36,14 @@ let package = Package(
     .systemLibrary(name: "CXXHash", pkgConfig: "libxxhash", providers: [.apt(["libxxhash-dev"])]),
     .systemLibrary(name: "CYAML", pkgConfig: "yaml-0.1", providers: [.apt(["libyaml-dev"])]),
     .target(name: "CArchive"),
+    .systemLibrary(name: "CAttributes"),
 
     module("Diagnostics"),
     module("Digests", [crypto, "CXXHash"]),
     module("Files", ["Diagnostics", "Digests", system]),
     module("Manifests", ["Diagnostics", "Digests", "Files", "CYAML"]),
     module("Graph", ["Diagnostics", "Digests", "Files"]),
-    module("Caching", ["Diagnostics", "Digests", "Files", system]),
+    module("Caching", ["Diagnostics", "Digests", "Files", "CAttributes", system]),
     .target(name: "CSandbox"),
     module(
       "Kinds",
@@ -84,6 +85,8 @@ let package = Package(
         "Events", "Planning", "Engine", "Console", arguments, system,
       ], swiftSettings: strict),
 
+    // Random numbers that repeat, for tests.
+    .target(name: "SeededRandom", path: "Tests/SeededRandom", swiftSettings: strict),
     tests("TidyTests", []),
     tests("PlanningTests", ["Planning", "Manifests", "Graph", "Files", "Caching", "Digests", "Diagnostics"]),
     tests("EngineTests", ["Engine", "Caching", "Digests", "Diagnostics", "Files", "Graph", system]),
@@ -96,20 +99,22 @@ let package = Package(
     tests(
       "PublishingTests",
       ["Publishing", "Distribution", "Manifests", "OCI", "Caching", "Diagnostics", "Digests", "TestServers", system]),
-    tests("ManifestsTests", ["Manifests", "Diagnostics", "Files", "Kinds"], exclude: ["Corpus", "judge.py"]),
-    tests("FilesTests", ["Files", "Diagnostics", "Digests", system]),
-    tests("SchedulingTests", ["Scheduling"]),
-    tests("ConsoleTests", ["Console", "Events", "Diagnostics", system]),
+    tests(
+      "ManifestsTests", ["SeededRandom", "Manifests", "Diagnostics", "Files", "Kinds"],
+      exclude: ["Corpus", "judge.py"]),
+    tests("FilesTests", ["SeededRandom", "Files", "Diagnostics", "Digests", system]),
+    tests("SchedulingTests", ["SeededRandom", "Scheduling"]),
+    tests("ConsoleTests", ["SeededRandom", "Console", "Events", "Diagnostics", system]),
     tests("SandboxingTests", ["Sandboxing", "CSandbox", "Diagnostics", "sandbox-probe", system], exclude: ["Attacks"]),
     tests("KindsTests", ["Kinds", system], exclude: ["scripts"]),
     .executableTarget(
       name: "sandbox-probe", dependencies: ["Diagnostics", "Sandboxing", system], path: "Tests/sandbox-probe",
       swiftSettings: strict),
-    tests("GraphTests", ["Graph", "Diagnostics", "Files"]),
+    tests("GraphTests", ["SeededRandom", "Graph", "Diagnostics", "Files"]),
     // Runs the built executable; the dependency is there so that it is built.
-    tests("EndToEndTests", ["slipway", "TestServers", system], exclude: ["Goldens"]),
+    tests("EndToEndTests", ["SeededRandom", "slipway", "TestServers", system], exclude: ["Goldens", "Terminal"]),
     .target(name: "TestServers", dependencies: [system], path: "Tests/TestServers", swiftSettings: strict),
-    tests("CachingTests", ["Caching", "Diagnostics", "Digests", "Files", system]),
+    tests("CachingTests", ["Caching", "CAttributes", "Diagnostics", "Digests", "Files", system]),
   ],
   swiftLanguageModes: [.v6]
 )

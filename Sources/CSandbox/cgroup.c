@@ -13,8 +13,8 @@
 // groups made here lie in it, never beside it. Without one, only the limits on single processes are left.
 //
 // A group is made once and used by one sandbox after another. The command enters it, process 1 does not, lest that be
-// killed when memory is full. Nothing is killed by the group at the end: the end of process 1 takes every process of its
-// pid namespace along.
+// killed when memory is full. Nothing is killed by the group at the end: the end of process 1 takes every process of
+// its pid namespace along.
 
 struct hierarchy {
   /// The group of this process; the sandboxes' groups lie in it.

@@ -53,7 +53,8 @@ static int raise_scaffold(const struct request *request) {
       copies += ((uint64_t)status.st_size + 4095) / 4096 * 4096;
   snprintf(size, sizeof size, "%ju", (uintmax_t)(request->scratch + copies));
   // One inode for each 4 KiB, but enough for a small scratch space to hold its folders and the mount points.
-  snprintf(inodes, sizeof inodes, "%ju", (uintmax_t)(request->scratch / 4096 + 1024 + request->layers.count + request->sources.count));
+  uint64_t places = request->layers.count + request->sources.count;
+  snprintf(inodes, sizeof inodes, "%ju", (uintmax_t)(request->scratch / 4096 + 1024 + places));
   const char *const options[][2] = {{"size", size}, {"nr_inodes", inodes}, {"mode", "0755"}, {NULL, NULL}};
   int tmpfs = fs_mount("tmpfs", options, MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV);
   if (tmpfs < 0) return -1;

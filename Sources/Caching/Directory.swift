@@ -154,7 +154,7 @@ extension Store {
   /// Bytes of the largest folder's encoding: some half a million entries.
   static let directoryLimit = 64 << 20
   /// Folders within folders: what a path of 4,096 bytes could hold is more, but nothing real comes near.
-  static let depthLimit = 256
+  package static let depthLimit = 256
 
   package func insert(_ directory: Directory) throws -> DirectoryArtifact {
     let blob = try insert(directory.encoded)

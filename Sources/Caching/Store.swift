@@ -92,11 +92,14 @@ package final class Store: Sendable {
   /// Puts a finished temporary file or folder at its place, making the shard's folder where it is missing.
   func move(_ temporary: String, to path: String) throws {
     if Glibc.rename(temporary, path) == 0 { return }
-    guard errno == ENOENT, let slash = path.lastIndex(of: "/") else {
-      throw Disk.failure("rename a temporary file to", path)
-    }
-    try Disk.makeFolders(String(path[..<slash]))
+    guard errno == ENOENT else { throw Disk.failure("rename a temporary file to", path) }
+    try makeShard(of: path)
     if Glibc.rename(temporary, path) != 0 { throw Disk.failure("rename a temporary file to", path) }
+  }
+
+  func makeShard(of path: String) throws {
+    guard let slash = path.lastIndex(of: "/") else { return }
+    try Disk.makeFolders(String(path[..<slash]))
   }
 
   /// Puts a finished temporary folder at its place; where another process was first, its folder stays and this one

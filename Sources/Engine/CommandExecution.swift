@@ -108,7 +108,7 @@ struct CommandExecution {
     }
     var outputs: [ActionRecord.Output] = []
     var problems: [Diagnostic] = []
-    if verdict == .passed { problems = try collect(result, since: started, into: &outputs) }
+    if verdict == .passed { problems = try collect(result, spec.scratch, since: started, into: &outputs) }
     var junit: FileArtifact?
     if target.rule == .test, let file = result.outputs[action.outputs.count] {
       do {
@@ -267,10 +267,15 @@ struct CommandExecution {
   }
 
   private func collect(
-    _ result: SandboxResult, since start: Int64, into outputs: inout [ActionRecord.Output]
+    _ result: SandboxResult, _ scratch: SandboxSpec.Scratch, since start: Int64,
+    into outputs: inout [ActionRecord.Output]
   ) throws -> [Diagnostic] {
     var problems: [Diagnostic] = []
+    // What one output has taken away, another that leads to the same place would miss.
+    let folder = action.outputs.count == 1 ? try upperFolder(scratch) : nil
+    defer { try? folder?.close() }
     for (output, found) in zip(action.outputs, result.outputs) {
+      let upper = folder.map { Store.Upper($0, path: Self.absolute(output.path, in: action.workingDirectory)) }
       guard let file = found else {
         problems.append(missing(output.path, in: result.outputs.last ?? nil, since: start))
         continue
@@ -279,8 +284,8 @@ struct CommandExecution {
         let status = try Disk.status(of: file, path: output.path)
         let artifact: Artifact =
           status.kind == .folder
-          ? .directory(try store.capture(directory: file, name: output.path))
-          : .file(try store.capture(file: file, name: output.path))
+          ? .directory(try store.capture(directory: file, name: output.path, takingFrom: upper))
+          : .file(try store.capture(file: file, name: output.path, takingFrom: upper))
         outputs.append(ActionRecord.Output(name: output.name, path: output.path, artifact: artifact))
       } catch let error as Diagnostic where error.cause != .environment { problems.append(error) }
     }
@@ -303,6 +308,12 @@ struct CommandExecution {
       problems += fetchPlan.problems(of: files).map { .error($0, cause: .build) }
     }
     return problems
+  }
+
+  /// Where the files lie that the command wrote, if that is on the disk; the caller closes it.
+  private func upperFolder(_ scratch: SandboxSpec.Scratch) throws -> FileDescriptor? {
+    guard case .folder(let path) = scratch else { return nil }
+    return try Disk.open(path + "/upper", O_RDONLY | O_DIRECTORY | O_NOFOLLOW)
   }
 
   private func missing(_ output: String, in folder: FileDescriptor?, since start: Int64) -> Diagnostic {

@@ -22,24 +22,21 @@ struct ImageExecution: Sendable {
     let started = CommandExecution.now()
     let clock = ContinuousClock.now
     var written: [(layer: ImageArtifact.Layer, createdBy: String)] = []
+    var below = LayerStack(store, folders: try await folders.folders(of: base?.layers ?? []))
     for (content, declared) in zip(layers, target.layers) {
       let createdBy = "slipway \(declared.from.label) \(content.to)"
       if content.whole.isEmpty {
-        written.append((try LayerWriter(store).write(try content.entries.map(item)), createdBy))
+        let items = try below.placed(content.entries.map(item))
+        written.append((try LayerWriter(store).write(items), createdBy))
+        below.push(items: items)
       } else {
         written += content.whole.map { ($0, createdBy) }
+        below.push(folders: try await folders.folders(of: content.whole))
       }
     }
-    let config = target.declaration.config
-    var change = ImageChange()
-    change.entrypoint = config.entrypoint?.map(\.value)
-    change.command = config.command?.map(\.value)
-    change.environment = config.env.map { ($0.name.value, $0.value.value) }
-    for label in config.labels { change.labels[label.name.value] = label.value.value }
-    change.workingDirectory = config.workdir?.value
-    if let user = config.user {
-      let isThere = user.onlyIfPresent ? try await hasUser(user.name.value) : true
-      if isThere { change.user = user.name.value }
+    var change = ImageChange(target.declaration.config)
+    if let user = target.declaration.config.user, user.onlyIfPresent, try await !hasUser(user.name.value) {
+      change.user = nil
     }
     let image = try ImageBuilder(store).build(
       base: base, platform: Workspace.platform, layers: written, change: change)
@@ -71,6 +68,20 @@ struct ImageExecution: Sendable {
       return bytes.split(separator: 10).contains { $0.starts(with: Array((name + ":").utf8)) }
     }
     return false
+  }
+}
+
+extension ImageChange {
+  /// What a declaration says of an image's run configuration.
+  init(_ config: ImageConfiguration) {
+    self.init()
+    entrypoint = config.entrypoint?.map(\.value)
+    command = config.command?.map(\.value)
+    environment = config.env.map { ($0.name.value, $0.value.value) }
+    for label in config.labels { labels[label.name.value] = label.value.value }
+    user = config.user?.name.value
+    workingDirectory = config.workdir?.value
+    exposedPorts = config.exposedPorts.map(\.value)
   }
 }
 

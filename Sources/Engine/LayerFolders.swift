@@ -11,9 +11,12 @@ actor LayerFolders {
   init(store: Store) { self.store = store }
 
   /// Folders of an image's layers, topmost first, as an overlay wants them.
-  func folders(of image: ImageArtifact) async throws -> [String] {
+  func folders(of image: ImageArtifact) async throws -> [String] { try await folders(of: image.layers) }
+
+  /// Of layers, the lowest first.
+  func folders(of layers: [ImageArtifact.Layer]) async throws -> [String] {
     var folders: [String] = []
-    for layer in image.layers.reversed() { folders.append(try await folder(of: layer).string) }
+    for layer in layers.reversed() { folders.append(try await folder(of: layer).string) }
     return folders
   }
 

@@ -82,16 +82,9 @@ struct RootfsExecution: Sendable {
     record.log = try store.insert(contentsOf: logFile, executable: false)
     if status == 0 {
       let layer = try LayerImporter(store).importTar(FilePath(tar))
-      var change = ImageChange()
-      let config = target.declaration.config
-      change.entrypoint = config.entrypoint?.map(\.value)
-      change.command = config.command?.map(\.value)
-      change.environment = config.env.map { ($0.name.value, $0.value.value) }
-      for label in config.labels { change.labels[label.name.value] = label.value.value }
-      change.user = config.user?.name.value
-      change.workingDirectory = config.workdir?.value
       let image = try ImageBuilder(store).build(
-        base: nil, platform: Workspace.platform, layers: [(layer, "slipway \(target.label)")], change: change)
+        base: nil, platform: Workspace.platform, layers: [(layer, "slipway \(target.label)")],
+        change: ImageChange(target.declaration.config))
       record.outputs = [ActionRecord.Output(name: "image", path: "", artifact: .image(image))]
       // What a floating target was made of. A locked one is a function of its lock, and must give no other output.
       if lock == nil {

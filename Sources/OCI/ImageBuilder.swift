@@ -14,6 +14,8 @@ package struct ImageChange: Sendable {
   package var user: String?
   /// Relative to the base's, unless absolute, as WORKDIR is.
   package var workingDirectory: String?
+  /// `8080/tcp`; added to the base's.
+  package var exposedPorts: [String] = []
 
   package init() {}
 }
@@ -172,6 +174,11 @@ package struct ImageBuilder: Sendable {
       // The order of the dictionary does not matter: no name is there twice.
       for (name, value) in change.labels { labels[name] = .string(value) }
       settings["Labels"] = .object(labels)
+    }
+    if !change.exposedPorts.isEmpty {
+      var ports = base["ExposedPorts"]?.object ?? [:]
+      for port in change.exposedPorts { ports[port] = .object([:]) }
+      settings["ExposedPorts"] = .object(ports)
     }
     if let user = change.user { settings["User"] = .string(user) }
     if let folder = change.workingDirectory {

@@ -1,3 +1,4 @@
+import CAttributes
 import Diagnostics
 import Digests
 import Glibc
@@ -71,6 +72,56 @@ import Testing
     #expect(Directory(decoding: a + a) == nil)
     let file = Directory([.init("a", .file(FileArtifact(digest: .empty, size: 0, isExecutable: false)))]).encoded
     #expect(Directory(decoding: file + a) == nil)
+  }
+
+  @Test func `a capture takes files from the upper folder, and copies what it may not take`() throws {
+    let names = ["d/new", "d/run", "d/other", "d/sub/small"]
+    for name in names { try scratch.write("up/" + name, name, mode: name == "d/run" ? 0o711 : 0o600) }
+    try scratch.write("up/d/big", String(repeating: "x", count: 700_000))
+    try scratch.write("up/d/locked", "locked", mode: 0)
+    try scratch.write("up/d/known", "known")
+    try #require(link(scratch.path + "/up/d/other", scratch.path + "/outside") == 0)
+    try #require(symlink("new", scratch.path + "/up/d/link") == 0)
+    try #require(setxattr(scratch.path + "/up/d/new", "user.overlay.origin", "x", 1, 0) == 0)
+    let expected = try store.capture(directory: scratch.open("up/d"))
+
+    // Into another store, which has nothing but what both know.
+    let second = try Store(root: FilePath(scratch.path + "/second"))
+    _ = try second.insert(text: "known")
+    let upper = try scratch.open("up")
+    defer { try? upper.close() }
+    let merged = try scratch.open("up/d")
+    defer { try? merged.close() }
+    #expect(try second.capture(directory: merged, takingFrom: Store.Upper(upper, path: "/d")) == expected)
+    // What was taken is gone; what is linked elsewhere, or is in the store already, stays.
+    #expect(
+      try scratch.listing("up/d").map { $0.prefix { $0 != " " } } == ["known", "link", "other", "sub/"])
+    var blobs: [String: Disk.Status] = [:]
+    try second.walk(expected) { path, node in
+      guard case .file(let file) = node else { return }
+      let blob = try second.path(of: file).string
+      blobs[path] = try Disk.status(blob)
+      #expect(Digest(of: try second.read(file.digest, limit: 1 << 20)) == file.digest)
+      #expect(listxattr(blob, nil, 0) == 0, "\(path)")
+    }
+    #expect(blobs.values.allSatisfy { $0.links == 1 })
+    #expect(blobs.filter { $0.value.permissions == 0o555 }.keys.sorted() == ["run"])
+    #expect(blobs.filter { $0.value.permissions == 0o444 }.count == 6)
+    #expect(try scratch.text("outside") == "d/other")
+  }
+
+  @Test func `a file is taken from the upper folder, or copied where the way there has a symlink`() throws {
+    try scratch.write("up/a/f", "one")
+    try scratch.write("up/b/f", "two")
+    try #require(symlink("b", scratch.path + "/up/c") == 0)
+    let upper = try scratch.open("up")
+    defer { try? upper.close() }
+    let one = try store.capture(file: scratch.open("up/a/f"), takingFrom: Store.Upper(upper, path: "/a/f"))
+    let two = try store.capture(file: scratch.open("up/b/f"), takingFrom: Store.Upper(upper, path: "/c/f"))
+    #expect(try store.read(one.digest, limit: 10) == Array("one".utf8))
+    #expect(try store.read(two.digest, limit: 10) == Array("two".utf8))
+    #expect(access(scratch.path + "/up/a/f", F_OK) != 0)
+    #expect(access(scratch.path + "/up/b/f", F_OK) == 0)
   }
 
   @Test func `a capture normalises modes, keeps empty folders and links, and makes hard links files`() throws {

@@ -1,4 +1,5 @@
 import Console
+import SeededRandom
 import Testing
 
 @Suite struct LogFilterTests {

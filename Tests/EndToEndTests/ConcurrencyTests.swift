@@ -1,4 +1,5 @@
 import Glibc
+import SeededRandom
 import Testing
 
 /// Editors, other builds and sudden ends beside a build.
@@ -172,21 +173,6 @@ import Testing
     build.kill(SIGKILL)
     _ = build.wait()
     #expect(try eventually { !isRunning(marker) })
-  }
-}
-
-/// SplitMix64 (Steele, Lea, Flood: Fast Splittable Pseudorandom Number Generators, 2014).
-struct SeededGenerator: RandomNumberGenerator {
-  private var state: UInt64
-
-  init(seed: UInt64) { state = seed }
-
-  mutating func next() -> UInt64 {
-    state &+= 0x9e37_79b9_7f4a_7c15
-    var z = state
-    z = (z ^ (z >> 30)) &* 0xbf58_476d_1ce4_e5b9
-    z = (z ^ (z >> 27)) &* 0x94d0_49bb_1331_11eb
-    return z ^ (z >> 31)
   }
 }
 

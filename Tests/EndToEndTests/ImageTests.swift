@@ -37,6 +37,65 @@ import Testing
     #expect(try self.digests(second) == digests)
   }
 
+  @Test func `a layer goes behind the symlinks of what is below it`() throws {
+    let project = try Project()
+    try project.write("app/more/new", "new")
+    try project.app(
+      "os: {rule: action, image: //base:image, outputs: {os: os}, run: [sh, -c, 'mkdir -p os/usr/lib/x os/usr/share/man;",
+      "  cd os; echo 1 >usr/lib/ld.so; echo 2 >usr/lib/x/old; echo 3 >usr/share/man/page; ln -s usr/lib lib;",
+      "  ln -s /usr/share/man usr/man; ln -s loop loop; ln -s made nowhere']}",
+      "more: {rule: files, srcs: ['more/**']}",
+      "tree: {rule: action, image: //base:image, outputs: {t: t},",
+      "  run: [sh, -c, 'mkdir -p t/man t/lib t/x; echo 1 >t/man/a; echo 2 >t/lib/b; echo 3 >t/x/c; echo 4 >t/d']}",
+      "one: {rule: image, base: //base:image, layers: [{from: ':os', to: /}]}",
+      // Within one image as on a base.
+      "two: {rule: image, base: //base:image, layers: [{from: ':os', to: /}, {from: ':more', to: /lib/x},",
+      "  {from: ':tree', to: /usr}, {from: ':more', to: /nowhere}]}",
+      "three: {rule: image, base: ':one', layers: [{from: ':more', to: /lib/x}, {from: ':tree', to: /usr},",
+      "  {from: ':more', to: /nowhere}]}",
+      "round: {rule: image, base: ':one', layers: [{from: ':more', to: /loop/x}]}")
+    let built = try project.build("//app:three")
+    #expect(built.status == 0, "\(built.error)")
+    #expect(try project.build("//app:two").status == 0)
+    for image in ["two", "three"] {
+      let seen = try project.run(
+        "run", "--network", "none", "//app:\(image)", "--", "sh", "-c",
+        "for f in $(find / -xdev -type f | sort); do case $f in /bin*) ;; *) echo $f; esac; done;"
+          + " readlink lib; readlink usr/man")
+      #expect(
+        seen.standardOutput == """
+          /made/more/new
+          /usr/d
+          /usr/lib/b
+          /usr/lib/ld.so
+          /usr/lib/x/more/new
+          /usr/lib/x/old
+          /usr/share/man/a
+          /usr/share/man/page
+          /usr/x/c
+          usr/lib
+          /usr/share/man
+
+          """, "\(image): \(seen.standardError)")
+    }
+    let round = try project.build("//app:round")
+    #expect(round.status == 2 && round.error.contains("leads round in circles"), "\(round.error)")
+  }
+
+  @Test func `ports are exposed besides those of the base`() throws {
+    let project = try Project()
+    try project.app(
+      "one: {rule: image, base: //base:image, config: {ports: [8080]}}",
+      "two: {rule: image, base: ':one', config: {ports: ['53/udp', 8080]}}")
+    #expect(try project.build("//app:two").status == 0)
+    guard let layout = try project.outputs("//app:two")["image"] else { throw Failure("no layout") }
+    let found = try HostProcess(
+      ["sh", "-c", "cat \"$0\"/blobs/sha256/* | grep -a -o '\"ExposedPorts\":{[^}]*}[^}]*}}'", layout],
+      directory: project.root, environment: ["PATH": "/usr/bin:/bin"]
+    ).finish()
+    #expect(found.standardOutput == "\"ExposedPorts\":{\"53/udp\":{},\"8080/tcp\":{}}\n")
+  }
+
   @Test func `skopeo and umoci read an exported layout`() throws {
     let project = try Project()
     try fill(project)

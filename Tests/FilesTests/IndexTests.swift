@@ -1,6 +1,7 @@
 import Diagnostics
 import Digests
 import Glibc
+import SeededRandom
 import SystemPackage
 import Testing
 

@@ -1,5 +1,6 @@
 import Diagnostics
 import Files
+import SeededRandom
 import Testing
 
 @testable import Graph

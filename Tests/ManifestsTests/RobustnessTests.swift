@@ -1,21 +1,9 @@
 import Diagnostics
 import Files
+import SeededRandom
 import Testing
 
 @testable import Manifests
-
-/// SplitMix64: a test that fails can be run again from its seed.
-private struct SeededGenerator: RandomNumberGenerator {
-  var state: UInt64
-
-  mutating func next() -> UInt64 {
-    state &+= 0x9e37_79b9_7f4a_7c15
-    var z = state
-    z = (z ^ (z >> 30)) &* 0xbf58_476d_1ce4_e5b9
-    z = (z ^ (z >> 27)) &* 0x94d0_49bb_1331_11eb
-    return z ^ (z >> 31)
-  }
-}
 
 struct RobustnessTests {
   private static let tokens = [
@@ -77,7 +65,7 @@ struct RobustnessTests {
 
   @Test(arguments: 0..<8 as Range<UInt64>)
   func `mutated files never trap and take bounded time`(seed: UInt64) throws {
-    var random = SeededGenerator(state: seed)
+    var random = SeededGenerator(seed: seed)
     let files = try CorpusFile.all()
     let start = ContinuousClock.now
     for _ in 0..<250 {
@@ -89,7 +77,7 @@ struct RobustnessTests {
 
   @Test(arguments: 0..<4 as Range<UInt64>)
   func `random bytes and random tokens never trap`(seed: UInt64) {
-    var random = SeededGenerator(state: seed &+ 1000)
+    var random = SeededGenerator(seed: seed &+ 1000)
     for _ in 0..<150 {
       let count = Int.random(in: 0...80, using: &random)
       Self.exercise((0..<count).map { _ in UInt8.random(in: 0...255, using: &random) })

@@ -121,9 +121,7 @@ struct `Limits of a sandbox as a whole` {
     var spec = host.shell("f() { f & f & }; f; sleep 1; echo none")
     spec.limits.processes = 30
     spec.limits.wallClock = 5
-    let started = ContinuousClock.now
-    _ = try await host.run(spec, in: sandbox)
-    #expect(ContinuousClock.now - started < .seconds(20))
+    #expect(try await host.run(spec, in: sandbox).result.isLimitedAsWhole)
     let helper = try #require(sandbox.helperProcess)
     let group = try #require(groups(of: helper, in: folder).first)
     // Nobody is left in it.
