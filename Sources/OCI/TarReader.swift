@@ -4,6 +4,46 @@ import Diagnostics
 import Digests
 import SystemPackage
 
+/// Where libarchive takes its bytes from.
+///
+/// A class, since a C callback gets one pointer; what it cannot throw through C is kept until the caller asks.
+private class ByteSource {
+  var hasher: DigestHasher?
+  private(set) var failure: (any Error)?
+
+  init(hashing: Bool) { hasher = hashing ? DigestHasher() : nil }
+
+  /// The next bytes, valid until the next call; empty at the end.
+  func read() throws -> UnsafeRawBufferPointer { UnsafeRawBufferPointer(start: nil, count: 0) }
+
+  final func next() throws -> UnsafeRawBufferPointer {
+    let bytes = try read()
+    hasher?.update(bytes)
+    return bytes
+  }
+
+  /// Reads, and hashes, what libarchive left.
+  final func drain() throws { while try next().count > 0 {} }
+
+  /// Opens the archive to read from here; the source must outlive it.
+  final func open(_ archive: OpaquePointer) -> Int32 {
+    archive_read_open(
+      archive, Unmanaged.passUnretained(self).toOpaque(), nil,
+      { _, context, buffer in
+        guard let context else { return -1 }
+        let source = Unmanaged<ByteSource>.fromOpaque(context).takeUnretainedValue()
+        do {
+          let bytes = try source.next()
+          buffer?.pointee = bytes.baseAddress
+          return bytes.count
+        } catch {
+          source.failure = error
+          return -1
+        }
+      }, nil)
+  }
+}
+
 /// The uncompressed bytes of a file, whatever it is compressed with, a block at a time.
 final class InflatingReader {
   private let archive: OpaquePointer
@@ -14,27 +54,21 @@ final class InflatingReader {
   /// Uncompressed bytes so far.
   private(set) var size = 0
 
-  /// Hands the file to libarchive, hashing what it reads.
-  private final class Source {
-    let file: FileDescriptor
-    let path: String
-    let buffer = UnsafeMutableRawBufferPointer.allocate(byteCount: 256 << 10, alignment: 16)
-    var hasher: DigestHasher?
-    var failure: (any Error)?
+  private final class Source: ByteSource {
+    private let file: FileDescriptor
+    private let path: String
+    private let buffer = UnsafeMutableRawBufferPointer.allocate(byteCount: 256 << 10, alignment: 16)
 
     init(_ file: FileDescriptor, path: String, hashing: Bool) {
       self.file = file
       self.path = path
-      hasher = hashing ? DigestHasher() : nil
+      super.init(hashing: hashing)
     }
 
     deinit { buffer.deallocate() }
 
-    func next() throws -> UnsafeRawBufferPointer {
-      let count = try Disk.read(file, into: buffer, path: path)
-      let bytes = UnsafeRawBufferPointer(rebasing: buffer[..<count])
-      hasher?.update(bytes)
-      return bytes
+    override func read() throws -> UnsafeRawBufferPointer {
+      UnsafeRawBufferPointer(rebasing: buffer[..<(try Disk.read(file, into: buffer, path: path))])
     }
   }
 
@@ -48,20 +82,7 @@ final class InflatingReader {
     archive_read_support_filter_zstd(archive)
     archive_read_support_format_raw(archive)
     archive_read_support_format_empty(archive)
-    let status = archive_read_open(
-      archive, Unmanaged.passUnretained(source).toOpaque(), nil,
-      { _, context, buffer in
-        guard let context else { return -1 }
-        let source = Unmanaged<Source>.fromOpaque(context).takeUnretainedValue()
-        do {
-          let bytes = try source.next()
-          buffer?.pointee = bytes.baseAddress
-          return bytes.count
-        } catch {
-          source.failure = error
-          return -1
-        }
-      }, nil)
+    let status = source.open(archive)
     var entry: OpaquePointer?
     // An empty file has no entry, and no bytes.
     guard status == ARCHIVE_OK, archive_read_next_header(archive, &entry) >= ARCHIVE_WARN || isEnd else {
@@ -96,7 +117,7 @@ final class InflatingReader {
 
   /// The digest of the whole compressed file, once its last byte is read; what libarchive left is read now.
   func compressedDigest() throws -> Digest? {
-    while try source.next().count > 0 {}
+    try source.drain()
     return source.hasher?.finish()
   }
 }
@@ -107,18 +128,15 @@ final class TarReader {
   private let source: Source
   let path: String
 
-  private final class Source {
-    let reader: InflatingReader
-    var hasher = DigestHasher()
-    var failure: (any Error)?
+  private final class Source: ByteSource {
+    private let reader: InflatingReader
 
-    init(_ reader: InflatingReader) { self.reader = reader }
-
-    func next() throws -> UnsafeRawBufferPointer {
-      let bytes = try reader.next()
-      hasher.update(bytes)
-      return bytes
+    init(_ reader: InflatingReader) {
+      self.reader = reader
+      super.init(hashing: true)
     }
+
+    override func read() throws -> UnsafeRawBufferPointer { try reader.next() }
   }
 
   init(_ reader: InflatingReader, path: String) throws {
@@ -128,20 +146,7 @@ final class TarReader {
     source = Source(reader)
     archive_read_support_format_tar(archive)
     archive_read_support_format_empty(archive)
-    let status = archive_read_open(
-      archive, Unmanaged.passUnretained(source).toOpaque(), nil,
-      { _, context, buffer in
-        guard let context else { return -1 }
-        let source = Unmanaged<Source>.fromOpaque(context).takeUnretainedValue()
-        do {
-          let bytes = try source.next()
-          buffer?.pointee = bytes.baseAddress
-          return bytes.count
-        } catch {
-          source.failure = error
-          return -1
-        }
-      }, nil)
+    let status = source.open(archive)
     guard status == ARCHIVE_OK else { throw failure() }
   }
 
@@ -172,7 +177,8 @@ final class TarReader {
 
   /// The digest of the whole tar; what follows its last entry is read now.
   func digest() throws -> Digest {
-    while try source.next().count > 0 {}
-    return source.hasher.finish()
+    try source.drain()
+    guard let digest = source.hasher?.finish() else { throw Diagnostic.error("a tar is not hashed", cause: .internal) }
+    return digest
   }
 }

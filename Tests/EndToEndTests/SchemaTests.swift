@@ -1,0 +1,59 @@
+import Glibc
+import Testing
+
+/// What commands print for machines, against `schemas/`.
+@Suite struct `JSON for machines` {
+  private static let root = String(#filePath.dropLast("/Tests/EndToEndTests/SchemaTests.swift".count))
+
+  /// `valid`, or what is wrong, of each document.
+  private func judge(_ documents: [(schema: String, text: String)], in project: Project) throws -> [String] {
+    let lines = documents.map { document in
+      let text = document.text.split(separator: "\n").joined(separator: " ")
+      return "{\"schema\":\"\(document.schema)\",\"document\":\(text)}\n"
+    }
+    try project.write("judged", lines.joined())
+    let judged = try HostProcess(
+      [
+        "/usr/bin/env", "python3", "\(Self.root)/Tests/ManifestsTests/judge.py", "\(Self.root)/schemas",
+        project.path("judged"), project.path("verdicts"),
+      ], directory: project.root, environment: ["PATH": getenv("PATH").map { String(cString: $0) } ?? "/usr/bin:/bin"]
+    ).finish()
+    guard judged.status == 0 else { throw Failure("judge.py needs python3 and jsonschema: \(judged.standardError)") }
+    return try project.read("verdicts").split(separator: "\n").map(String.init)
+  }
+
+  @Test func `what every command prints as JSON is what its schema says`() throws {
+    let project = try Project()
+    try project.write("app/in", "1")
+    try project.app(
+      "one: {rule: action, image: //base:image, inputs: [in], run: [sh, -c, 'mkdir d; cp in d'], outputs: {d: d}}",
+      "two: {rule: test, image: //base:image, inputs: [':one#d'], env: {A: '\"\\\\'}, run: ['true'], needs: [':one']}",
+      "image: {rule: image, base: //base:image, config: {ports: [80], user: me, cmd: [a], labels: {b: c}}}",
+      "bad: {rule: test, image: //base:image, run: ['false']}",
+      "all: {rule: suite, tests: [':two', ':bad']}")
+    #expect(try project.build("//...", command: "test").status == 3)
+    func output(_ arguments: String...) throws -> String {
+      let result = try project.start(arguments).finish()
+      #expect(result.status == 0, "\(arguments): \(result.standardError)")
+      return result.standardOutput
+    }
+    let documents: [(schema: String, text: String)] = [
+      ("cache-stat", try output("cache", "stat", "--json")),
+      ("query", try output("query", "deps(//...)", "--output", "json")),
+      ("query", try output("query", "//app:one - //app:one", "--output", "json")),
+      ("image", try output("image", "inspect", "//app:image")),
+      ("image", try output("image", "inspect", "//base:image")),
+      ("cache-gc", try output("cache", "gc", "--max-size", "1KiB", "--json")),
+      ("cache-stat", try output("cache", "stat", "--json")),
+    ]
+    for (document, verdict) in zip(documents, try judge(documents, in: project)) {
+      #expect(verdict == "valid", "\(document)")
+    }
+    #expect(documents[1].text.contains("\"needs\"") && documents[2].text == "[]\n")
+    // The schemas can refuse.
+    let wrong = [
+      ("cache-stat", "{\"bytes\": 1}"), ("cache-gc", "{}"), ("query", "[{\"label\": \"x\"}]"), ("image", "{}"),
+    ]
+    #expect(try judge(wrong, in: project).allSatisfy { $0.hasPrefix("invalid") })
+  }
+}
