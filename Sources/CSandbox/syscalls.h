@@ -2,6 +2,8 @@
 #ifndef SLIPWAY_SANDBOX_SYSCALLS_H
 #define SLIPWAY_SANDBOX_SYSCALLS_H
 
+#include <errno.h>
+#include <fcntl.h>
 #include <linux/openat2.h>
 #include <sys/mount.h>
 #include <sys/syscall.h>
@@ -23,7 +25,12 @@
 
 static inline int sys_openat2(int directory, const char *path, uint64_t flags, uint64_t resolve) {
   struct open_how how = {.flags = flags | O_CLOEXEC, .mode = 0, .resolve = resolve};
-  return (int)syscall(SYS_openat2, directory, path, &how, sizeof how);
+  // A `..` on the way while anybody renames or mounts anything: the kernel cannot tell that it stayed inside, and says
+  // so. A busy machine does that all the time.
+  for (unsigned attempt = 0;; attempt++) {
+    int fd = (int)syscall(SYS_openat2, directory, path, &how, sizeof how);
+    if (fd >= 0 || errno != EAGAIN || attempt == 10000) return fd;
+  }
 }
 
 static inline int sys_open_tree(int directory, const char *path, unsigned flags) {

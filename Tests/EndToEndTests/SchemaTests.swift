@@ -30,7 +30,7 @@ import Testing
       "two: {rule: test, image: //base:image, inputs: [':one#d'], env: {A: '\"\\\\'}, run: ['true'], needs: [':one']}",
       "image: {rule: image, base: //base:image, config: {ports: [80], user: me, cmd: [a], labels: {b: c}}}",
       "bad: {rule: test, image: //base:image, run: ['false']}",
-      "all: {rule: suite, tests: [':two', ':bad']}")
+      "both: {rule: suite, tests: [':two', ':bad']}")
     #expect(try project.build("//...", command: "test").status == 3)
     func output(_ arguments: String...) throws -> String {
       let result = try project.start(arguments).finish()
