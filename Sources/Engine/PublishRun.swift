@@ -19,6 +19,10 @@ package struct PublishRun {
   private(set) var subjects: [PublishSubject]
   private var jobs: [Label: PublishJob] = [:]
   private var codes: Set<Int32> = []
+  private var metadata: PublishMetadata?
+  private var scanner: SBOMScanner?
+  /// Of what belongs to no connector.
+  private var errors: [Diagnostic] = []
 
   init(session: Session, selection: PublishSelection, options: PublishOptions, subjects: [PublishSubject]) {
     self.session = session
@@ -31,6 +35,7 @@ package struct PublishRun {
     let sorted = subjects.sorted { $0.label < $1.label }
     var report = PublishReport(entries: sorted.map(\.entry), isDryRun: options.isDryRun)
     report.codes = codes
+    report.errors = errors
     return report
   }
 
@@ -156,7 +161,8 @@ package struct PublishRun {
         }
         if ready.isEmpty { ready = pending }
         pending.removeAll { ready.contains($0) }
-        let work = ready.filter { !run.block($0) }.compactMap { run.work($0) }
+        var work: [PublishWork] = []
+        for index in ready where !run.block(index) { if let item = run.work(index) { work.append(item) } }
         try await run.carryOut(work, publisher, receipts)
       }
     }
@@ -166,7 +172,9 @@ package struct PublishRun {
   mutating func repair() async throws {
     try await lookUp()
     try await withPublisher { run, publisher, receipts in
-      try await run.carryOut(run.open.compactMap { run.work($0) }, publisher, receipts)
+      var work: [PublishWork] = []
+      for index in run.open { if let item = run.work(index) { work.append(item) } }
+      try await run.carryOut(work, publisher, receipts)
     }
   }
 
@@ -182,15 +190,59 @@ package struct PublishRun {
     defer { withExtendedLifetime(lock) {} }
     let journal = try PublishJournal(path: folder.appending("journal"))
     let publisher = Publisher(session.registries.client(), journal, session.store)
-    try await body(&self, publisher, folder.appending("receipts"))
+    if !options.isRepair { scanner = SBOMScanner(session.store) }
+    if let store = try session.metadataStore(options) {
+      metadata = try await PublishMetadata(store, isRepair: options.isRepair)
+    }
+    do {
+      try await body(&self, publisher, folder.appending("receipts"))
+      try await finishMetadata()
+    } catch {
+      await metadata?.close()
+      throw error
+    }
+    await metadata?.close()
   }
 
-  private func work(_ index: Int) -> PublishWork? {
-    let entry = subjects[index].entry
-    guard let release = entry.release else { return nil }
-    return PublishWork(
-      index: index, release: release, job: jobs[subjects[index].label], state: entry.state,
-      published: entry.published ?? Published(), floating: entry.floating)
+  private mutating func finishMetadata() async throws {
+    guard let metadata else { return }
+    do {
+      let published = subjects.filter { $0.entry.published?.version != nil || $0.entry.result == .published }
+      let problems = try await metadata.finish(
+        repairing: options.isRepair ? published.map(\.entry.repository).sorted() : nil)
+      for problem in problems { options.warn(problem) }
+    } catch let error as Diagnostic {
+      errors.append(error)
+    }
+  }
+
+  /// `nil` when it fails here: before anything of it is pushed.
+  private mutating func work(_ index: Int) -> PublishWork? {
+    let subject = subjects[index]
+    guard let release = subject.entry.release else { return nil }
+    var work = PublishWork(
+      index: index, release: release, job: jobs[subject.label], state: subject.entry.state,
+      published: subject.entry.published ?? Published(), floating: subject.entry.floating, scanner: scanner,
+      imageLabel: subject.target.image?.label.description ?? subject.entry.label)
+    guard let metadata else { return work }
+    do {
+      guard var source = try selection.metadata(of: subject, session) else { return work }
+      if case .absent? = subject.entry.state {
+        guard let spec = selection.specification(of: subject, session) else {
+          throw Diagnostic.error(
+            "\(subject.label) is not published: the log of its `spec` test holds no specification for the metadata",
+            cause: .build,
+            hints: ["the image prints one when it is run with `spec`; see slipway logs \(release.package):spec"])
+        }
+        _ = try source.files(spec: spec)
+        source.spec = spec
+      }
+      work.metadata = (metadata, source)
+      return work
+    } catch {
+      subjects[index].entry.fail([error.diagnostic(about: subject.label)])
+      return nil
+    }
   }
 
   private mutating func carryOut(_ work: [PublishWork], _ publisher: Publisher, _ receipts: FilePath) async throws {

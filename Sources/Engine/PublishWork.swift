@@ -1,3 +1,4 @@
+import Caching
 import Diagnostics
 import Digests
 import Publishing
@@ -12,6 +13,12 @@ struct PublishWork: Sendable {
   var state: PublishState?
   var published: Published
   var floating: [String]
+  /// `nil` without a metadata store.
+  var metadata: (store: PublishMetadata, source: PublishMetadata.Source)?
+  /// `nil` in a repair.
+  var scanner: SBOMScanner?
+  /// The image's target.
+  var imageLabel: String
 
   struct Done: Sendable {
     /// Those that name the release now.
@@ -53,7 +60,7 @@ struct PublishWork: Sendable {
     var receipt: Receipt
     switch (state, job) {
     case (.absent?, let job?):
-      done.tags = try await publisher.publish(job)
+      done.tags = try await publisher.publish(job) { try await describe(job, publisher) }
       progress("published \(release.reference)" + (done.tags.contains("latest") ? ", latest" : ""))
       receipt = Receipt(reference: release.reference, manifest: job.top.descriptor, images: job.images)
     case (.identical(let missing)?, _):
@@ -72,10 +79,28 @@ struct PublishWork: Sendable {
       }
     default: return done
     }
+    if let metadata {
+      let written = try await metadata.store.bring(
+        metadata.source, of: release, manifest: receipt.manifest.digest, publisher)
+      if !written.isEmpty, state?.name == "identical" { done.repairs.append("metadata") }
+    }
     receipt.tags = done.tags
     receipt.floating = floating
     if try receipt.write(below: receipts), state?.name == "identical" { done.repairs.append("receipt") }
     try publisher.finish(release, manifest: receipt.manifest.digest)
     return done
+  }
+
+  /// What is in each image, and what it was made from.
+  private func describe(_ job: PublishJob, _ publisher: Publisher) async throws {
+    guard let scanner else { return }
+    for (artifact, image) in zip(job.artifacts, job.images) {
+      let sbom = try await scanner.sbom(of: artifact, name: release.reference.description)
+      let provenance = Provenance(
+        subjectName: release.reference.name, subject: image.manifest.digest, label: imageLabel,
+        platform: image.platform, dependencies: [])
+      try await publisher.attach(
+        [Referrers.Document(sbom), Referrers.Document(provenance)], to: image.manifest, of: release)
+    }
   }
 }

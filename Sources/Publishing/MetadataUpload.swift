@@ -78,6 +78,12 @@ package struct MetadataUpload: Sendable {
     return MetadataFiles(contents: contents)
   }
 
+  /// The specification that a version's folder holds.
+  package func spec(of repository: String, _ version: String) async throws -> [UInt8]? {
+    let path = try MetadataPath("\(try Self.folder(repository, version))/\(MetadataFiles.specName)")
+    return try await store.read(path, limit: FileMetadataStore.limit)
+  }
+
   static func folder(_ repository: String, _ name: String) throws -> MetadataPath {
     try MetadataPath("metadata/\(repository)/\(name)")
   }

@@ -27,7 +27,8 @@ package final class PublishJournal: Sendable {
 
   /// In the order in which a release goes through them.
   package enum Step: String, Hashable, Sendable, CaseIterable, Comparable {
-    case begun, blobs, manifests, verified, metadata, tagged, latest, flipped, done
+    /// `described`: with what is attached to the images; `flipped`: the metadata store shows it.
+    case begun, blobs, manifests, verified, described, tagged, latest, flipped, done
 
     package static func < (a: Step, b: Step) -> Bool { a.rank < b.rank }
     private var rank: Int { Self.allCases.firstIndex(of: self) ?? 0 }

@@ -9,6 +9,8 @@ import OCI
 package struct PublishJob: Sendable {
   package var release: Release
   package var images: [BuiltImage]
+  /// In the order of `images`.
+  package var artifacts: [ImageArtifact]
   /// One for each platform, in the order of `images`.
   package var parts: [PushableImage]
   /// What the tags will name: the one manifest, or an index of all.
@@ -19,6 +21,7 @@ package struct PublishJob: Sendable {
   package init(_ release: Release, artifacts: [ImageArtifact], in store: Store) throws {
     self.release = release
     let sorted = artifacts.sorted { $0.platform.utf8.lexicographicallyPrecedes($1.platform.utf8) }
+    self.artifacts = sorted
     parts = try sorted.map { try PushableImage(manifest: $0.manifest, in: store) }
     images = zip(sorted, parts).map { artifact, part in
       BuiltImage(platform: artifact.platform, config: artifact.config, manifest: part.manifest.descriptor)
@@ -59,7 +62,7 @@ package struct Publisher: Sendable {
   /// Publishes a release that is absent.
   ///
   /// - Parameters:
-  ///   - beforeTags: Uploads what is to be there before anybody can find the release by its tag.
+  ///   - beforeTags: Attaches what is to be there before anybody can find the release by its tag.
   /// - Returns: The tags that name the release now.
   package func publish(_ job: PublishJob, beforeTags: @Sendable () async throws -> Void = {}) async throws -> [String] {
     let release = job.release
@@ -77,7 +80,7 @@ package struct Publisher: Sendable {
     try journal.note(job.key, .verified)
     try await requireUntaken(job)
     try await beforeTags()
-    try journal.note(job.key, .metadata)
+    try journal.note(job.key, .described)
     try await moveVersionTag(job)
     try journal.note(job.key, .tagged)
     return [release.tag] + (try await moveLatest(release, to: job.top) ? ["latest"] : [])
@@ -117,6 +120,29 @@ package struct Publisher: Sendable {
     let names = ["os", "architecture", "variant"].compactMap { config?[$0]?.string }.filter { !$0.isEmpty }
     receipt.configs[names.joined(separator: "/")] = parts.config.digest
     return receipt
+  }
+
+  /// Attaches documents to an image of a release, unless it has some of their types.
+  package func attach(_ documents: [Referrers.Document], to subject: Descriptor, of release: Release) async throws {
+    // Through the ledger: what is equal for several releases is sent once.
+    for (bytes, type) in [(Array("{}".utf8), Referrers.emptyType)] + documents.map({ ($0.bytes, $0.artifactType) }) {
+      let file = try store.insert(bytes)
+      let descriptor = Descriptor(mediaType: type, digest: file.digest, size: file.size)
+      _ = try await blobs.push(descriptor, from: try store.path(of: file), to: release.reference)
+    }
+    let referrers = Referrers(client, store)
+    for document in documents {
+      _ = try await referrers.attach(document, to: subject, in: release.reference, unlessPresent: true)
+    }
+  }
+
+  /// What was noted when the metadata of a release was uploaded last.
+  package func metadataMark(_ release: Release, manifest: Digest) -> String? {
+    journal.detail(PublishJournal.Key(release.reference, manifest: manifest), .flipped)
+  }
+
+  package func noteMetadata(_ mark: String, _ release: Release, manifest: Digest) throws {
+    try journal.note(PublishJournal.Key(release.reference, manifest: manifest), .flipped, detail: mark)
   }
 
   /// Notes that nothing is left to do for a release that the journal knows.

@@ -88,7 +88,8 @@ final class PublishProject {
       let name = withUnsafePointer(to: &entry.pointee.d_name) {
         $0.withMemoryRebound(to: CChar.self, capacity: 256) { String(cString: $0) }
       }
-      if !name.hasPrefix(".") { found.append(name) }
+      // What is attached to an image hangs on a tag with its digest, where the registry keeps no such list.
+      if !name.hasPrefix("."), !name.hasPrefix("sha256-") { found.append(name) }
     }
     return found.sorted()
   }

@@ -25,12 +25,12 @@ import Testing
     do {
       let journal = try open()
       try journal.note(key, .begun)
-      try journal.note(key, .metadata, detail: "file:///m")
+      try journal.note(key, .flipped, detail: "file:///m")
       try journal.noteBlob(Digest(of: "b"), to: key.reference)
     }
     let journal = try open()
-    #expect(journal.step(key) == .metadata)
-    #expect(journal.detail(key, .metadata) == "file:///m")
+    #expect(journal.step(key) == .flipped)
+    #expect(journal.detail(key, .flipped) == "file:///m")
     #expect(journal.unfinished == [key])
     #expect(journal.repositories(with: Digest(of: "b"), at: "localhost:5000") == ["airbyte/a"])
     #expect(journal.repositories(with: Digest(of: "b"), at: "localhost:5001") == [])
