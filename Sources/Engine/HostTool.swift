@@ -1,5 +1,6 @@
 import Caching
 import Diagnostics
+import Files
 import Glibc
 import SystemPackage
 
@@ -71,7 +72,7 @@ enum HostTool {
     var attributes = posix_spawnattr_t()
     posix_spawnattr_init(&attributes)
     defer { posix_spawnattr_destroy(&attributes) }
-    posix_spawnattr_setflags(&attributes, Int16(POSIX_SPAWN_SETPGROUP))
+    ChildSignals.reset(&attributes, flags: Int32(POSIX_SPAWN_SETPGROUP))
     var process: pid_t = 0
     let code = withStrings(arguments) { arguments in
       withStrings(environment) { environment in

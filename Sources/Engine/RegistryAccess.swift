@@ -27,13 +27,12 @@ package final class RegistryAccess: Sendable {
   }
 
   func registrySettings() -> RegistrySettings {
-    var result = RegistrySettings()
+    var result = RegistrySettings(environment: Self.environment())
     for registry in settings.registries {
       result.registries[registry.host.value.lowercased()] = RegistrySettings.Registry(
         mirrors: registry.mirrors.map(\.value), insecure: registry.isInsecure)
       if let authority = registry.authority { result.authorities.append(root.appending(authority.value)) }
     }
-    result.credentials = .standard(environment: Self.environment())
     result.warn = { warning in self.found.withLock { $0.append(warning) } }
     return result
   }

@@ -92,10 +92,14 @@ struct Git: Sendable {
     posix_spawn_file_actions_adddup2(&actions, input.reader, 0)
     posix_spawn_file_actions_adddup2(&actions, output.writer, 1)
     posix_spawn_file_actions_adddup2(&actions, errors.writer, 2)
+    var attributes = posix_spawnattr_t()
+    posix_spawnattr_init(&attributes)
+    defer { posix_spawnattr_destroy(&attributes) }
+    ChildSignals.reset(&attributes)
     var process = pid_t()
     let status = Self.withCStrings(arguments) { arguments in
       Self.withCStrings(Self.environment()) { environment in
-        posix_spawnp(&process, "git", &actions, nil, arguments, environment)
+        posix_spawnp(&process, "git", &actions, &attributes, arguments, environment)
       }
     }
     guard status == 0 else {

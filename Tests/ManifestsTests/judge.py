@@ -6,20 +6,21 @@ usage: judge.py SCHEMAS IN OUT, with IN's lines {"schema": NAME, "document": …
 import json
 import pathlib
 import sys
+import warnings
 
 import jsonschema
-import referencing
-import referencing.jsonschema
+
+# Debian 12 has jsonschema 4.10, which knows no other way; newer ones call it old.
+warnings.simplefilter("ignore", DeprecationWarning)
 
 schemas, source, result = sys.argv[1:]
 documents = {p.name: json.loads(p.read_text()) for p in sorted(pathlib.Path(schemas).glob("*.schema.json"))}
 for document in documents.values():
     jsonschema.Draft202012Validator.check_schema(document)
-registry = referencing.Registry().with_resources(
-    (name, referencing.jsonschema.DRAFT202012.create_resource(d)) for name, d in documents.items()
-)
 validators = {
-    name.removesuffix(".schema.json"): jsonschema.Draft202012Validator(d, registry=registry)
+    name.removesuffix(".schema.json"): jsonschema.Draft202012Validator(
+        d, resolver=jsonschema.RefResolver(name, d, store=documents)
+    )
     for name, d in documents.items()
 }
 with open(source) as lines, open(result, "w") as verdicts:
