@@ -44,7 +44,7 @@ package struct ActionDescription: Sendable {
   package var stdin: String?
 
   /// Raised when the meaning of a rule changes, so that older results no longer count.
-  package static let format = "1"
+  package static let format = "2"
 
   package func describe(into sink: inout some KeySink) {
     sink.field(.rule, rule.rawValue, Self.format)
