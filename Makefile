@@ -26,7 +26,7 @@ lint:
 	python3 -m compileall -q Sources/Kinds connectors >/dev/null
 
 goldens: setup
-	SLIPWAY_RECORD=1 swift test
+	SLIPWAY_RECORD=1 swift test --filter 'EndToEndTests|ManifestsTests'
 
 bench: build
 	Tests/Benchmarks/run
