@@ -246,10 +246,11 @@ package struct PublishRun {
   }
 
   private mutating func carryOut(_ work: [PublishWork], _ publisher: Publisher, _ receipts: FilePath) async throws {
-    for (index, result) in await PublishWork.run(
+    for outcome in await PublishWork.run(
       work, publisher, receipts: receipts, limit: options.concurrency, progress: options.progress)
     {
-      switch result {
+      let index = outcome.index
+      switch outcome.result {
       case .success(let done): take(done, index)
       case .failure(let error):
         if error is CancellationError { throw error }

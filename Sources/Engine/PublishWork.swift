@@ -26,13 +26,20 @@ struct PublishWork: Sendable {
     var repairs: [String] = []
   }
 
+  /// No tuple: optimised, Swift 6.3 gives other numbers than were put in where a task's value is one of a number and a
+  /// `Result`.
+  struct Outcome: Sendable {
+    var index: Int
+    var result: Result<Done, any Error>
+  }
+
   /// Carries out all, so many at the same time; the results by index.
   static func run(
     _ work: [PublishWork], _ publisher: Publisher, receipts: FilePath, limit: Int,
     progress: @escaping @Sendable (String) -> Void
-  ) async -> [(Int, Result<Done, any Error>)] {
-    await withTaskGroup(of: (Int, Result<Done, any Error>).self) { group in
-      var results: [(Int, Result<Done, any Error>)] = []
+  ) async -> [Outcome] {
+    await withTaskGroup(of: Outcome.self) { group in
+      var results: [Outcome] = []
       var next = 0
       func start() {
         guard next < work.count else { return }
@@ -40,8 +47,8 @@ struct PublishWork: Sendable {
         next += 1
         group.addTask {
           do {
-            return (item.index, .success(try await item.run(publisher, receipts, progress)))
-          } catch { return (item.index, .failure(error)) }
+            return Outcome(index: item.index, result: .success(try await item.run(publisher, receipts, progress)))
+          } catch { return Outcome(index: item.index, result: .failure(error)) }
         }
       }
       for _ in 0..<max(1, limit) { start() }
@@ -49,7 +56,7 @@ struct PublishWork: Sendable {
         results.append(result)
         if !Task.isCancelled { start() }
       }
-      return results.sorted { $0.0 < $1.0 }
+      return results.sorted { $0.index < $1.index }
     }
   }
 

@@ -165,14 +165,20 @@ package struct ConnectorRegistryUpdate: Sendable {
   private func reading<Element: Sendable, Value: Sendable>(
     _ elements: [Element], _ body: @escaping @Sendable (Element) async throws -> Result<Value, Diagnostic>
   ) async throws -> [Result<Value, Diagnostic>] {
-    try await withThrowingTaskGroup(of: (Int, Result<Value, Diagnostic>).self) { group in
-      var results: [(Int, Result<Value, Diagnostic>)] = []
+    try await withThrowingTaskGroup(of: Numbered<Value>.self) { group in
+      var results: [Numbered<Value>] = []
       for (index, element) in elements.enumerated() {
         if index >= width, let result = try await group.next() { results.append(result) }
-        group.addTask { (index, try await body(element)) }
+        group.addTask { Numbered(index: index, result: try await body(element)) }
       }
       for try await result in group { results.append(result) }
-      return results.sorted { $0.0 < $1.0 }.map(\.1)
+      return results.sorted { $0.index < $1.index }.map(\.result)
     }
+  }
+
+  /// No tuple, as in `PublishSurvey`.
+  private struct Numbered<Value: Sendable>: Sendable {
+    var index: Int
+    var result: Result<Value, Diagnostic>
   }
 }

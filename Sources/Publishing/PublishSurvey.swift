@@ -27,45 +27,56 @@ package struct PublishSurvey: Sendable {
   ///
   /// A registry that answers nothing is not asked six hundred times: after the first failures the rest fails alike.
   package func answers(_ questions: [Question]) async throws -> [Result<Published, any Error>] {
-    var answers = [Result<Published, any Error>?](repeating: nil, count: questions.count)
-    var failures: [String: Int] = [:]
-    var successes: Set<String> = []
-    try await withThrowingTaskGroup(of: (Int, Result<Published, any Error>).self) { group in
+    // `Answer` is no tuple: optimised, Swift 6.3 gives other numbers than were put in where a task's value is one of a
+    // number and a `Result`.
+    let answers = await withTaskGroup(of: Answer.self, returning: [Int: Answer].self) { group in
+      var answers: [Int: Answer] = [:]
+      var failures: [String: Int] = [:]
+      var successes: Set<String> = []
       var next = 0
-      func start() {
-        while next < questions.count {
+      var running = 0
+      while next < questions.count || running > 0 {
+        if next < questions.count, running < Self.width {
           let index = next
           next += 1
           let question = questions[index]
           let registry = question.release.reference.registry
           if failures[registry, default: 0] >= Self.patience, !successes.contains(registry) {
-            answers[index] = .failure(
-              Diagnostic.error(
-                "\(question.release.reference) was not looked up: \(registry) fails", cause: .environment))
+            answers[index] = Answer(
+              index: index,
+              result: .failure(
+                Diagnostic.error(
+                  "\(question.release.reference) was not looked up: \(registry) fails", cause: .environment)))
             continue
           }
+          running += 1
           group.addTask { [lookup] in
             do {
-              return (index, .success(try await lookup.published(question.release, manifest: question.manifest)))
-            } catch { return (index, .failure(error)) }
+              let published = try await lookup.published(question.release, manifest: question.manifest)
+              return Answer(index: index, result: .success(published))
+            } catch { return Answer(index: index, result: .failure(error)) }
           }
-          return
+          continue
         }
-      }
-      for _ in 0..<Self.width { start() }
-      while let (index, answer) = try await group.next() {
-        let registry = questions[index].release.reference.registry
-        switch answer {
+        guard let answer = await group.next() else { break }
+        running -= 1
+        let registry = questions[answer.index].release.reference.registry
+        switch answer.result {
         case .success: successes.insert(registry)
         case .failure: failures[registry, default: 0] += 1
         }
-        answers[index] = answer
-        start()
+        answers[answer.index] = answer
       }
+      return answers
     }
     try Task.checkCancellation()
-    return answers.map {
-      $0 ?? .failure(Diagnostic.error("a release was not looked up", cause: .internal))
+    return questions.indices.map { index in
+      answers[index]?.result ?? .failure(Diagnostic.error("a release was not looked up", cause: .internal))
     }
+  }
+
+  private struct Answer: Sendable {
+    var index: Int
+    var result: Result<Published, any Error>
   }
 }
