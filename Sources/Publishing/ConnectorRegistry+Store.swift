@@ -63,9 +63,28 @@ package struct ConnectorRegistryUpdate: Sendable {
     if !changes.isEmpty { index = try await MetadataIndex.update(store, changes) }
   }
 
+  /// Makes the registry documents from the index, and once more when the index moved on meanwhile: else the last of two
+  /// writers could leave documents of an older index, which the newer one's note calls up to date.
   private func regenerate(_ index: MetadataIndex, _ outcome: inout Outcome) async throws {
-    let inputs = index.inputs(publicURL: publicURL)
-    if index.registryInputs == inputs { return }
+    if index.registryInputs == index.inputs(publicURL: publicURL) { return }
+    var index = index
+    let before = outcome.problems
+    for _ in 0..<4 {
+      outcome.problems = before
+      try await writeDocuments(of: index, &outcome)
+      let inputs = index.inputs(publicURL: publicURL)
+      index = try await MetadataIndex.read(from: store)
+      guard index.inputs(publicURL: publicURL) == inputs else { continue }
+      // Only what the documents say is noted: with a problem, the next run tries again.
+      if outcome.problems.isEmpty, index.registryInputs != inputs {
+        index.registryInputs = inputs
+        try await store.write(index.encoded, to: try MetadataPath(MetadataIndex.path), contentType: "application/json")
+      }
+      return
+    }
+  }
+
+  private func writeDocuments(of index: MetadataIndex, _ outcome: inout Outcome) async throws {
     var connectors: [PublishedConnector] = []
     for result in try await reading(
       index.repositories, { try await connector($0, index.connectors[$0]?.entries ?? [:]) })
@@ -94,15 +113,9 @@ package struct ConnectorRegistryUpdate: Sendable {
       let (bytes, problems) = registry.document(name)
       outcome.problems += problems
       if try await store.writeIfChanged(bytes, to: try MetadataPath(name.path), contentType: "application/json") {
-        outcome.written.append(name.path)
+        if !outcome.written.contains(name.path) { outcome.written.append(name.path) }
       }
     }
-    // Only what the documents say is noted: with a problem, the next run tries again.
-    guard outcome.problems.isEmpty else { return }
-    var noted = try await MetadataIndex.read(from: store)
-    guard noted.inputs(publicURL: publicURL) == inputs else { return }
-    noted.registryInputs = inputs
-    try await store.write(noted.encoded, to: try MetadataPath(MetadataIndex.path), contentType: "application/json")
   }
 
   /// A connector as the index has it, from the folders of its versions; `nil` without a release.

@@ -163,8 +163,9 @@ package struct MetadataIndex: Hashable, Sendable {
         else { continue }
         all.insert(names[1..<(names.count - 2)].joined(separator: "/"))
       }
-    } else if let known = try? await read(from: store) {
-      all.formUnion(known.repositories)
+    } else if let bytes = try await store.read(try MetadataPath(path), limit: limit) {
+      // A document that is no index is what is repaired here; one that cannot be read now may name others' connectors.
+      if let known = MetadataIndex(decoding: bytes) { all.formUnion(known.repositories) }
     }
     var index = MetadataIndex()
     var problems: [Diagnostic] = []

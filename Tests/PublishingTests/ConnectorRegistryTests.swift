@@ -241,6 +241,23 @@ import Testing
     #expect(index.connectors["a/source-x"]?.entries.keys.map(\.rawValue) == ["latest"])
   }
 
+  @Test func `a repair that cannot read the index forgets nobody`() async throws {
+    let store = MemoryMetadataStore(lists: false)
+    let update = ConnectorRegistryUpdate(store)
+    for repository in ["a/source-x", "b/source-of-others"] {
+      let outcome = try await MetadataUpload(to: store).upload(
+        try connectorFiles(repository, "1.0.0"), repository: repository, version: "1.0.0")
+      if let entry = outcome.entry, let channel = outcome.channel {
+        _ = try await update.update([MetadataIndex.Change(repository: repository, channel: channel, entry: entry)])
+      }
+    }
+    let before = store.files
+    store.refuses("metadata/index.json")
+    await #expect(throws: MemoryMetadataStore.Killed.self) { _ = try await update.repair(repositories: ["a/source-x"]) }
+    store.refuses(nil)
+    #expect(store.files == before)
+  }
+
   @Test(arguments: [true, false])
   func `a repair finds what the index has lost`(lists: Bool) async throws {
     let store = MemoryMetadataStore(lists: lists)

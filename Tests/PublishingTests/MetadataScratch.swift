@@ -48,6 +48,7 @@ final class MemoryMetadataStore: MetadataStore {
     var reads: [String] = []
     var writes: [String] = []
     var left: Int?
+    var unreadable: String?
   }
 
   private let state = Mutex(State())
@@ -79,8 +80,12 @@ final class MemoryMetadataStore: MetadataStore {
     }
   }
 
+  /// Reads of this path throw; `nil` for none.
+  func refuses(_ path: String?) { state.withLock { $0.unreadable = path } }
+
   func read(_ path: MetadataPath, limit: Int) async throws -> [UInt8]? {
-    state.withLock {
+    try state.withLock {
+      if $0.unreadable == path.description { throw Killed() }
       $0.reads.append(path.description)
       return $0.files[path]
     }
