@@ -4,6 +4,7 @@ import Glibc
 import Manifests
 import OCI
 import SystemPackage
+import TestServers
 import Testing
 
 @testable import Publishing
@@ -18,7 +19,7 @@ import Testing
   /// What the schemas say of each document; `valid`, or what is wrong.
   private func judge(_ documents: [(schema: String, bytes: [UInt8])], in folder: FilePath) throws -> [String] {
     let (input, output) = (folder.string + "/documents", folder.string + "/verdicts")
-    try MetadataServer.write(
+    try ServerProcess.write(
       documents.map {
         let line = String(decoding: $0.bytes, as: UTF8.self).filter { $0 != "\n" }
         return "{\"schema\":\"\($0.schema)\",\"document\":\(line)}\n"

@@ -4,6 +4,7 @@ import Distribution
 import Glibc
 import OCI
 import SystemPackage
+import TestServers
 import Testing
 
 @testable import Publishing
@@ -22,7 +23,7 @@ import Testing
     return settings
   }
 
-  private func open(_ server: MetadataServer, environment: [String: String] = [:]) throws -> any MetadataStore {
+  private func open(_ server: ServerProcess, environment: [String: String] = [:]) throws -> any MetadataStore {
     try openMetadataStore("http://127.0.0.1:\(server.port)/", settings: settings(), environment: environment)
   }
 
@@ -97,8 +98,8 @@ import Testing
     #expect(try Disk.contents(of: files.string + "/metadata/a", limit: 10) == [1])
     // A password without spaces: netrc cannot hold one with them.
     let other = try MetadataServer.run(["htpasswd", "-nbm", "you", "p#2"], in: scratch.folder).output
-    try MetadataServer.write(other, to: scratch.folder.string + "/users")
-    try MetadataServer.write(
+    try ServerProcess.write(other, to: scratch.folder.string + "/users")
+    try ServerProcess.write(
       "machine elsewhere login me password x\nmachine 127.0.0.1\n login you\n password p#2\n",
       to: scratch.folder.string + "/.netrc")
     let third = try open(server, environment: ["HOME": scratch.folder.string])
@@ -154,7 +155,7 @@ import Testing
   }
 
   @Test func `nobody at the port is said at once`() async throws {
-    let port = try MetadataServer.freePort()
+    let port = try ServerProcess.freePort()
     let store = try openMetadataStore("http://127.0.0.1:\(port)/x", settings: settings(), environment: [:])
     let text = await diagnosed { _ = try await store.read(try MetadataPath("metadata/index.json"), limit: 10) }
     #expect(

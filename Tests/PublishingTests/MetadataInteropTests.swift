@@ -2,6 +2,7 @@ import Caching
 import Diagnostics
 import Manifests
 import SystemPackage
+import TestServers
 import Testing
 
 @testable import Publishing
@@ -52,9 +53,9 @@ import Testing
                 at: place),
             ]), at: place)),
       ]), at: place)
-    try MetadataServer.write(String(decoding: document.canonicalYAML, as: UTF8.self), to: "\(scratch.folder)/a.yaml")
-    try MetadataServer.write(document.jsonText(), to: "\(scratch.folder)/a.json")
-    try MetadataServer.write(
+    try ServerProcess.write(String(decoding: document.canonicalYAML, as: UTF8.self), to: "\(scratch.folder)/a.yaml")
+    try ServerProcess.write(document.jsonText(), to: "\(scratch.folder)/a.json")
+    try ServerProcess.write(
       """
       import json, sys, yaml
       with open(sys.argv[1], newline="", encoding="utf-8") as a, open(sys.argv[2], encoding="utf-8") as b:

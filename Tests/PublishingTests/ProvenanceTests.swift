@@ -3,6 +3,7 @@ import Digests
 import Distribution
 import OCI
 import SystemPackage
+import TestServers
 import Testing
 
 @testable import Publishing
@@ -63,7 +64,7 @@ import Testing
 /// Against docker-registry, which does not know the referrers API.
 @Suite struct ProvenanceReferrersTests {
   private let scratch: MetadataScratch
-  private let server: MetadataServer
+  private let server: RegistryServer
   private let client: RegistryClient
   private let referrers: Referrers
   private let reference: Reference
@@ -71,11 +72,11 @@ import Testing
 
   init() async throws {
     scratch = try MetadataScratch()
-    server = try MetadataServer.dockerRegistry(in: scratch.folder)
+    server = try RegistryServer()
     client = RegistryClient(RegistrySettings())
     let store = try Store(root: scratch.folder.appending("cache"))
     referrers = Referrers(client, store)
-    reference = try Reference("127.0.0.1:\(server.port)/airbyte/source-x:1.0.0")
+    reference = try Reference("\(server.host)/airbyte/source-x:1.0.0")
     let image = try ImageBuilder(store).build(base: nil, platform: "linux/amd64", layers: [], change: ImageChange())
     let pushable = try PushableImage(manifest: image.manifest, in: store)
     subject = pushable.manifest.descriptor
@@ -105,7 +106,7 @@ import Testing
       return
     }
     let tag = "sha256-" + subject.digest.hex
-    let source = "docker://127.0.0.1:\(server.port)/airbyte/source-x"
+    let source = "docker://\(server.host)/airbyte/source-x"
     let raw = try MetadataServer.run(
       ["skopeo", "inspect", "--tls-verify=false", "--raw", "\(source):\(tag)"], in: scratch.folder)
     #expect(raw.status == 0, "\(raw.output)")
@@ -186,7 +187,7 @@ import Testing
     let proxy = try MetadataServer.nginx(
       in: folder,
       location: """
-        dav_methods off; proxy_pass http://127.0.0.1:\(server.port); proxy_set_header Host $http_host;
+        dav_methods off; proxy_pass http://\(server.host); proxy_set_header Host $http_host;
         location ~ /referrers/ {
           default_type \(MediaType.index);
           return 200 '\(String(decoding: list.encoded, as: UTF8.self))';

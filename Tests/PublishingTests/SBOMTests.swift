@@ -3,6 +3,7 @@ import Diagnostics
 import Digests
 import OCI
 import SystemPackage
+import TestServers
 import Testing
 
 @testable import Publishing
@@ -186,7 +187,7 @@ import Testing
       for (path, text) in files.sorted(by: { $0.key < $1.key }) {
         let place = root + "/" + path
         try Disk.makeFolders(String(place[..<(place.lastIndex(of: "/") ?? place.startIndex)]))
-        try MetadataServer.write(text, to: place)
+        try ServerProcess.write(text, to: place)
       }
       let (status, output) = try MetadataServer.run(["tar", "-C", root, "-cf", root + ".tar", "."], in: folder)
       guard status == 0 else { throw Diagnostic.error("tar: \(output)") }
