@@ -111,8 +111,9 @@ final class Project {
 
   // MARK: Commands
 
-  /// The executable that was built together with these tests.
+  /// The executable that was built together with these tests, or another build of it that the environment names.
   static let executable: String = {
+    if let named = getenv("SLIPWAY_TEST_EXECUTABLE") { return String(cString: named) }
     var buffer = [UInt8](repeating: 0, count: 4096)
     let count = readlink("/proc/self/exe", &buffer, buffer.count)
     let test = String(decoding: buffer.prefix(max(count, 0)), as: UTF8.self)
