@@ -185,23 +185,29 @@ extension RegistryClient {
   func several<Value: Sendable>(_ count: Int, _ body: @escaping @Sendable (Int) async throws -> Value) async throws
     -> [Value]
   {
-    try await withThrowingTaskGroup(of: (Int, Value).self) { group in
+    // No tuple: optimised, Swift 6.3 mixes up one of a number and a `Result` (met in Publishing).
+    try await withThrowingTaskGroup(of: Numbered<Value>.self) { group in
       var next = 0
       func start() {
         guard next < count else { return }
         let index = next
         next += 1
-        group.addTask { (index, try await body(index)) }
+        group.addTask { Numbered(index: index, value: try await body(index)) }
       }
       for _ in 0..<max(1, settings.limits.transfers) { start() }
-      var results: [(Int, Value)] = []
+      var results: [Numbered<Value>] = []
       while let result = try await group.next() {
         results.append(result)
         start()
       }
-      return results.sorted { $0.0 < $1.0 }.map(\.1)
+      return results.sorted { $0.index < $1.index }.map(\.value)
     }
   }
+}
+
+private struct Numbered<Value: Sendable>: Sendable {
+  var index: Int
+  var value: Value
 }
 
 /// Adds up what several transfers report.

@@ -119,29 +119,15 @@ extension Session {
   ///
   /// `mounts` are `HOST:PATH[:rw]`.
   package func run(
-    _ text: String, arguments: [String], mounts: [String], network: SandboxSpec.Network, events: EventStream
+    _ image: ImageArtifact, of label: Label, arguments: [String], mounts: [String], network: SandboxSpec.Network
   ) async throws -> Int32 {
     let lease = try await store.lease()
     defer { withExtendedLifetime(lease) {} }
-    let (plan, target) = try target(text)
-    guard target.rule == .image || target.rule == .rootfs else {
-      throw Diagnostic.error("\(target.label) has the rule `\(target.rule.rawValue)` and is no image")
-    }
-    let build = try Build(
-      workspace: workspace, store: store, registries: registries, plan: plan, history: history,
-      options: BuildOptions(), events: events)
-    let outcome = try await build.run([target.label])
-    await registries.close()
-    try workspace.tree.save()
-    try history.save()
-    guard outcome.exitCode == 0, case .image(let image)? = outcome.outputs[target.label]?.first?.artifact else {
-      return outcome.exitCode == 0 ? 37 : outcome.exitCode
-    }
     var spec = SandboxSpec()
-    spec.layers = try await build.layers.folders(of: image)
+    spec.layers = try await LayerFolders(store: store).folders(of: image)
     spec.arguments = arguments.isEmpty ? image.run.entrypoint + image.run.command : image.run.entrypoint + arguments
     guard !spec.arguments.isEmpty else {
-      throw Diagnostic.error("\(target.label) has no entrypoint; name a command after `--`")
+      throw Diagnostic.error("\(label) has no entrypoint; name a command after `--`")
     }
     var environment = ActionPlanner.fixedEnvironment.filter { $0.0 != "SOURCE_DATE_EPOCH" }.map { "\($0.0)=\($0.1)" }
     for variable in image.run.environment {
@@ -153,7 +139,7 @@ extension Session {
     spec.workingDirectory = image.run.workingDirectory.isEmpty ? "/" : image.run.workingDirectory
     spec.network = network
     if network == .host { spec.mounts += HostNetwork.mounts.filter { $0.target != "/etc/slipway-pip.conf" } }
-    let secrets = workspace.root.appending(target.label.package.string).appending("secrets")
+    let secrets = workspace.root.appending(label.package.string).appending("secrets")
     if access(secrets.string, R_OK | X_OK) == 0 {
       spec.mounts.append(SandboxSpec.Mount(source: secrets.string, target: "/secrets", access: .readOnly))
     }
@@ -162,7 +148,7 @@ extension Session {
     spec.standardOutput = .standardOutput
     spec.standardError = .standardError
     spec.limits.wallClock = 86_400
-    let result = try await build.sandbox.run(spec)
+    let result = try await NamespaceSandbox().run(spec)
     return Self.code(result.status)
   }
 

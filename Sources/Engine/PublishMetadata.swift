@@ -99,21 +99,17 @@ extension PublishSelection {
     }
     var source = PublishMetadata.Source(document: document.withVersion(release.tag))
     if package.files.contains("icon.svg") { source.icon = try file(subject.label.package.appending("icon.svg")) }
-    // Where Airbyte's repository has the pages of its documentation.
-    let name = subject.label.package.name
-    for (prefix, folder) in [("source-", "sources"), ("destination-", "destinations")] where name.hasPrefix(prefix) {
-      let page = "docs/integrations/\(folder)/\(name.dropFirst(prefix.count)).md"
-      source.documentation = try WorkspacePath(page).flatMap(file)
-    }
+    source.documentation = try subject.label.package.documentationPage.flatMap(file)
     return source
   }
 
   /// What the image of a subject printed when its `spec` test ran last.
-  func specification(of subject: PublishSubject, _ session: Session) -> [UInt8]? {
+  func specification(of subject: PublishSubject, _ session: Session) throws -> [UInt8]? {
     let label = Label(package: subject.label.package, name: "spec")
-    guard let entry = session.history.entry(of: label), let log = session.store.actions.any(entry.key)?.log,
-      let bytes = try? session.store.read(log.digest, limit: 64 << 20)
-    else { return nil }
+    guard let entry = session.history.entry(of: label), let log = session.store.actions.any(entry.key)?.log else {
+      return nil
+    }
+    let bytes = try session.store.read(log.digest, limit: 64 << 20)
     return bytes.split(separator: UInt8(ascii: "\n")).lazy.map { Array($0) }.first {
       JSON(decoding: $0)?["type"]?.string == "SPEC"
     }

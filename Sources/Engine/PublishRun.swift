@@ -228,7 +228,7 @@ package struct PublishRun {
     do {
       guard var source = try selection.metadata(of: subject, session) else { return work }
       if case .absent? = subject.entry.state {
-        guard let spec = selection.specification(of: subject, session) else {
+        guard let spec = try selection.specification(of: subject, session) else {
           throw Diagnostic.error(
             "\(subject.label) is not published: the log of its `spec` test holds no specification for the metadata",
             cause: .build,

@@ -69,7 +69,7 @@ extension Session {
     if let known = try self.text(project), let raised = PythonProject.raising(known, from: text, to: "\(new)") {
       files.append((project, Array(raised.utf8)))
     }
-    for page in changelogs(of: package) {
+    for page in [package.appending("CHANGELOG.md"), package.documentationPage].compactMap(\.self) {
       guard let known = try self.text(page),
         let raised = Changelog.adding("\(new)", date: Self.today(), message: message, to: known)
       else { continue }
@@ -78,16 +78,6 @@ extension Session {
     }
     let bumped = Bumped(package: package, old: text, new: "\(new)", files: files.map(\.path.string))
     return (bumped, files)
-  }
-
-  private func changelogs(of package: WorkspacePath) -> [WorkspacePath] {
-    var pages = [package.appending("CHANGELOG.md")]
-    for (prefix, folder) in [("source-", "sources"), ("destination-", "destinations")] {
-      guard package.name.hasPrefix(prefix) else { continue }
-      let name = package.name.dropFirst(prefix.count)
-      pages.append(WorkspacePath(unchecked: "docs/integrations/\(folder)/\(name).md"))
-    }
-    return pages
   }
 
   private func text(_ path: WorkspacePath) throws -> String? {
@@ -101,5 +91,15 @@ extension Session {
     gmtime_r(&now, &parts)
     func two(_ number: Int32) -> String { number < 10 ? "0\(number)" : "\(number)" }
     return "\(parts.tm_year + 1900)-\(two(parts.tm_mon + 1))-\(two(parts.tm_mday))"
+  }
+}
+
+extension WorkspacePath {
+  /// Where Airbyte's repository has the page of a connector's documentation; `nil` for what is named like none.
+  var documentationPage: WorkspacePath? {
+    for (prefix, folder) in [("source-", "sources"), ("destination-", "destinations")] where name.hasPrefix(prefix) {
+      return WorkspacePath("docs/integrations/\(folder)/\(name.dropFirst(prefix.count)).md")
+    }
+    return nil
   }
 }

@@ -12,10 +12,12 @@ import Planning
 import SystemPackage
 
 extension Session {
-  /// Builds one image target and gives its image.
+  /// Builds one image target; gives its label and its image.
   ///
   /// - Throws: What stood in the way, or `BuildFailed` when the console has said it.
-  package func image(of text: String, events: EventStream) async throws -> ImageArtifact {
+  package func image(of text: String, events: EventStream) async throws -> (
+    label: Label, image: ImageArtifact
+  ) {
     let lease = try await store.lease()
     defer { withExtendedLifetime(lease) {} }
     let (plan, target) = try target(text)
@@ -28,9 +30,10 @@ extension Session {
     let outcome = try await build.run([target.label])
     try workspace.tree.save()
     try history.save()
+    for warning in registries.takeWarnings() { events.emit(Event(.cacheWarning, message: warning.rendered)) }
     events.emit(Event(.buildFinished, exitCode: Int(outcome.exitCode)))
     guard outcome.exitCode == 0 else { throw BuildFailed(exitCode: outcome.exitCode) }
-    for case .image(let image) in (outcome.outputs[target.label] ?? []).map(\.artifact) { return image }
+    for case .image(let image) in (outcome.outputs[target.label] ?? []).map(\.artifact) { return (target.label, image) }
     throw Diagnostic.error("\(target.label) gave no image", cause: .internal)
   }
 

@@ -5,6 +5,7 @@ import Diagnostics
 import Engine
 import Events
 import Glibc
+import Graph
 import SystemPackage
 
 /// What `build` and `test` share.
@@ -92,7 +93,7 @@ struct BuildArguments: ParsableArguments {
   }
 
   /// Builds one image target, with the console.
-  static func image(_ session: Session, _ label: String) async throws -> ImageArtifact {
+  static func image(_ session: Session, _ label: String) async throws -> (label: Label, image: ImageArtifact) {
     try await withConsole(BuildOptions()) { try await session.image(of: label, events: $0) }
   }
 

@@ -24,7 +24,7 @@ struct ImageCommand: AsyncParsableCommand {
 
     func run() async throws {
       let session = try common.session()
-      let image = try await BuildArguments.image(session, label)
+      let image = try await BuildArguments.image(session, label).image
       try session.save(image, names: tag, to: output)
     }
   }
@@ -39,7 +39,7 @@ struct ImageCommand: AsyncParsableCommand {
 
     func run() async throws {
       let session = try common.session()
-      let image = try await BuildArguments.image(session, label)
+      let image = try await BuildArguments.image(session, label).image
       print(try await session.push(image, to: reference))
     }
   }
@@ -53,7 +53,7 @@ struct ImageCommand: AsyncParsableCommand {
 
     func run() async throws {
       let session = try common.session()
-      print(try session.inspection(of: try await BuildArguments.image(session, label)))
+      print(try session.inspection(of: try await BuildArguments.image(session, label).image))
     }
   }
 }

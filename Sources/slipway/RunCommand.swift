@@ -1,6 +1,5 @@
 import ArgumentParser
 import Engine
-import Events
 import Sandboxing
 
 struct RunCommand: AsyncParsableCommand {
@@ -21,9 +20,11 @@ struct RunCommand: AsyncParsableCommand {
   }
 
   func run() async throws {
-    let code = try await common.session().run(
-      label, arguments: arguments, mounts: mount, network: SandboxSpec.Network(rawValue: network) ?? .none,
-      events: EventStream(sinks: []))
+    let session = try common.session()
+    let built = try await BuildArguments.image(session, label)
+    let code = try await session.run(
+      built.image, of: built.label, arguments: arguments, mounts: mount,
+      network: SandboxSpec.Network(rawValue: network) ?? .none)
     throw ExitCode(code)
   }
 }
