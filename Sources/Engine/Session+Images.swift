@@ -24,14 +24,8 @@ extension Session {
     guard [.image, .rootfs, .pull].contains(target.rule) else {
       throw Diagnostic.error("\(target.label) has the rule `\(target.rule.rawValue)` and is no image")
     }
-    let build = try Build(
-      workspace: workspace, store: store, registries: registries, plan: plan, history: history,
-      options: BuildOptions(), events: events)
-    let outcome = try await build.run([target.label])
-    try workspace.tree.save()
-    try history.save()
+    let outcome = try await walk(plan, to: [target.label], BuildOptions(), events)
     for warning in registries.takeWarnings() { events.emit(Event(.cacheWarning, message: warning.rendered)) }
-    events.emit(Event(.buildFinished, exitCode: Int(outcome.exitCode)))
     guard outcome.exitCode == 0 else { throw BuildFailed(exitCode: outcome.exitCode) }
     for case .image(let image) in (outcome.outputs[target.label] ?? []).map(\.artifact) { return (target.label, image) }
     throw Diagnostic.error("\(target.label) gave no image", cause: .internal)
