@@ -31,12 +31,14 @@ final class PublishMetadata: Sendable {
   }
 
   private let store: any MetadataStore
+  private let journal: PublishJournal
   /// As it was when the publish began; `nil` in a repair, which compares everything.
   private let index: MetadataIndex?
   private let changes = Mutex<[MetadataIndex.Change]>([])
 
-  init(_ store: any MetadataStore, isRepair: Bool) async throws {
+  init(_ store: any MetadataStore, _ journal: PublishJournal, isRepair: Bool) async throws {
     self.store = store
+    self.journal = journal
     index = isRepair ? nil : try await MetadataIndex.read(from: store)
   }
 
@@ -69,7 +71,7 @@ final class PublishMetadata: Sendable {
 
   /// Brings index and lists of connectors up to date; what could not be listed.
   func finish(repairing repositories: [String]?) async throws -> [Diagnostic] {
-    let update = ConnectorRegistryUpdate(store)
+    let update = ConnectorRegistryUpdate(store, journal: journal)
     if let repositories { return try await update.repair(repositories: repositories).problems }
     let changes = changes.withLock { $0 }.sorted { $0.repository.utf8.lexicographicallyPrecedes($1.repository.utf8) }
     return try await update.update(changes).problems

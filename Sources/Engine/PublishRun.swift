@@ -192,7 +192,7 @@ package struct PublishRun {
     let publisher = Publisher(session.registries.client(), journal, session.store)
     if !options.isRepair { scanner = SBOMScanner(session.store) }
     if let store = try session.metadataStore(options) {
-      metadata = try await PublishMetadata(store, isRepair: options.isRepair)
+      metadata = try await PublishMetadata(store, journal, isRepair: options.isRepair)
     }
     do {
       try await body(&self, publisher, folder.appending("receipts"))

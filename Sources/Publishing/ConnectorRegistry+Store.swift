@@ -7,12 +7,16 @@ import OCI
 package struct ConnectorRegistryUpdate: Sendable {
   private let store: any MetadataStore
   private let publicURL: String?
+  private let journal: PublishJournal?
   /// Files that are read at once.
   private let width = 8
 
-  /// - Parameter publicURL: Where readers find the store; that of a web server if not given.
-  package init(_ store: any MetadataStore, publicURL: String? = nil) {
+  /// - Parameters:
+  ///   - publicURL: Where readers find the store; that of a web server if not given.
+  ///   - journal: Remembers that documents are being written; after a kill the next run writes them again.
+  package init(_ store: any MetadataStore, publicURL: String? = nil, journal: PublishJournal? = nil) {
     self.store = store
+    self.journal = journal
     let own = store.url.hasPrefix("file://") ? nil : store.url
     self.publicURL = (publicURL ?? own).map { $0.hasSuffix("/") ? String($0.dropLast()) : $0 }
   }
@@ -65,8 +69,13 @@ package struct ConnectorRegistryUpdate: Sendable {
 
   /// Makes the registry documents from the index, and once more when the index moved on meanwhile: else the last of two
   /// writers could leave documents of an older index, which the newer one's note calls up to date.
+  ///
+  /// A run that is killed between its documents and that second look could leave the same behind. So the journal knows
+  /// from before the first document until after the last look, and the next run trusts no note.
   private func regenerate(_ index: MetadataIndex, _ outcome: inout Outcome) async throws {
-    if index.registryInputs == index.inputs(publicURL: publicURL) { return }
+    let isInterrupted = journal?.isListing(store.url) ?? false
+    if !isInterrupted, index.registryInputs == index.inputs(publicURL: publicURL) { return }
+    try journal?.noteListing(store.url, isDone: false)
     var index = index
     let before = outcome.problems
     for _ in 0..<4 {
@@ -80,6 +89,7 @@ package struct ConnectorRegistryUpdate: Sendable {
         index.registryInputs = inputs
         try await store.write(index.encoded, to: try MetadataPath(MetadataIndex.path), contentType: "application/json")
       }
+      try journal?.noteListing(store.url, isDone: true)
       return
     }
   }

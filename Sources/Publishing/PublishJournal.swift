@@ -41,6 +41,8 @@ package final class PublishJournal: Sendable {
     /// By registry and blob: repositories that were about to get it, the latest last.
     var places: [BlobKey: [String]] = [:]
     var details: [Key: [Step: String]] = [:]
+    /// Metadata stores whose lists of connectors were being written.
+    var unlisted: Set<String> = []
     /// A line could not be written whole: the next one must not go on in it.
     var isTorn = false
   }
@@ -116,6 +118,21 @@ package final class PublishJournal: Sendable {
       ]))
   }
 
+  // MARK: Lists of connectors
+
+  /// Whether a run that was to write a metadata store's lists of connectors has not come to its end.
+  package func isListing(_ store: String) -> Bool { state.withLock { $0.unlisted.contains(store) } }
+
+  /// Notes, durably, that a metadata store's lists of connectors are about to be written, or were looked at afterwards.
+  package func noteListing(_ store: String, isDone: Bool) throws {
+    if isListing(store) != isDone { return }
+    try append(Self.listing(store, isDone: isDone))
+  }
+
+  private static func listing(_ store: String, isDone: Bool) -> JSON {
+    .object(["lists": .string(store), "step": .string((isDone ? Step.done : .begun).rawValue)])
+  }
+
   private func append(_ json: JSON) throws {
     let line = Self.line(json)
     try state.withLock { state in
@@ -159,6 +176,8 @@ package final class PublishJournal: Sendable {
       let key = BlobKey(registry: registry, digest: digest)
       state.places[key, default: []].removeAll { $0 == repository }
       state.places[key, default: []].append(repository)
+    } else if let store = json["lists"]?.string, let step = Step(rawValue: json["step"]?.string ?? "") {
+      if step == .done { state.unlisted.remove(store) } else { state.unlisted.insert(store) }
     }
   }
 
@@ -184,6 +203,7 @@ package final class PublishJournal: Sendable {
         bytes += line(.object(members))
       }
     }
+    for store in state.unlisted.sorted() { bytes += line(listing(store, isDone: false)) }
     try DurableFile.replace(path, with: bytes)
   }
 }

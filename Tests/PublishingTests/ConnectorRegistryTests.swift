@@ -1,6 +1,7 @@
 import Diagnostics
 import Manifests
 import OCI
+import SystemPackage
 import Testing
 
 @testable import Publishing
@@ -222,6 +223,37 @@ import Testing
     #expect(try await update.update(changes) == ConnectorRegistryUpdate.Outcome())
     let log = store.takeLog()
     #expect(log.reads == ["metadata/index.json"] && log.writes == [])
+  }
+
+  @Test func `documents of a run that was killed before its second look are written again by the next`() async throws {
+    let folder = try Folder()
+    func journal() throws -> PublishJournal { try PublishJournal(path: FilePath(folder.path + "/journal")) }
+    let store = MemoryMetadataStore(lists: false)
+    func change(_ repository: String) async throws -> MetadataIndex.Change {
+      let outcome = try await MetadataUpload(to: store).upload(
+        try connectorFiles(repository, "1.0.0"), repository: repository, version: "1.0.0")
+      return MetadataIndex.Change(
+        repository: repository, channel: try #require(outcome.channel), entry: outcome.entry)
+    }
+    let first = try await change("airbyte/source-x")
+    // The index and both documents.
+    store.dies(after: 3)
+    await #expect(throws: MemoryMetadataStore.Killed.self) {
+      _ = try await ConnectorRegistryUpdate(store, journal: journal()).update([first])
+    }
+    store.dies(after: nil)
+    let stale = try ConnectorRegistry.Name.allCases.map { ($0.path, try #require(store.text($0.path))) }
+    // Another workspace's publish, whose documents were overtaken by those of the killed one.
+    _ = try await ConnectorRegistryUpdate(store).update([try await change("airbyte/source-y")])
+    let right = ConnectorRegistry.Name.allCases.map { store.text($0.path) }
+    for (path, text) in stale { try store.set(path, text) }
+    let names = ConnectorRegistry.Name.allCases.map(\.path)
+    #expect(try await ConnectorRegistryUpdate(store).update([first]).written == [], "nobody else can know")
+    #expect(try await ConnectorRegistryUpdate(store, journal: journal()).update([first]).written == names)
+    #expect(ConnectorRegistry.Name.allCases.map { store.text($0.path) } == right)
+    _ = store.takeLog()
+    _ = try await ConnectorRegistryUpdate(store, journal: journal()).update([first])
+    #expect(store.takeLog().reads == ["metadata/index.json"])
   }
 
   @Test func `a release takes its candidate away`() async throws {

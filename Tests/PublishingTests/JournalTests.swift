@@ -96,6 +96,8 @@ import Testing
         for step in PublishJournal.Step.allCases where number % 2 == 0 || step < .tagged { try journal.note(key, step) }
       }
       try journal.noteBlob(Digest(of: "x"), to: try Reference("localhost:5000/a"))
+      for store in ["file:///a", "file:///b"] { try journal.noteListing(store, isDone: false) }
+      try journal.noteListing("file:///a", isDone: true)
     }
     let before = bytes.count
     let unfinished = try open().unfinished
@@ -104,6 +106,7 @@ import Testing
     #expect(journal.unfinished.count == 25)
     #expect(journal.repositories(with: Digest(of: "x"), at: "localhost:5000") == ["a"])
     #expect(bytes.count < before / 2)
+    #expect(try ["file:///a", "file:///b"].map { try open().isListing($0) } == [false, true])
     #expect(try open().unfinished == unfinished)
   }
 
