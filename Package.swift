@@ -83,7 +83,10 @@ let package = Package(
       dependencies: [
         "Diagnostics", "Digests", "Files", "Manifests", "Graph", "Caching", "Sandboxing", "OCI", "Publishing",
         "Events", "Planning", "Engine", "Console", arguments, system,
-      ], swiftSettings: strict),
+      ], swiftSettings: strict,
+      // SwiftPM exports every symbol of an executable: 35,000 here, which the loader and the Swift runtime look through
+      // at each start, and none of whose code the linker may leave out.
+      linkerSettings: [.unsafeFlags(["-Xlinker", "--no-export-dynamic"], .when(configuration: .release))]),
 
     // Random numbers that repeat, for tests.
     .target(name: "SeededRandom", path: "Tests/SeededRandom", swiftSettings: strict),

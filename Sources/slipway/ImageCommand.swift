@@ -11,7 +11,7 @@ struct ImageCommand: AsyncParsableCommand {
 
   struct Save: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
-      abstract: "Writes an image as a tar that skopeo, podman and docker load.")
+      commandName: "save", abstract: "Writes an image as a tar that skopeo, podman and docker load.")
 
     @OptionGroup var common: CommonOptions
     @Argument(help: "An image target.", completion: .labels) var label: String
@@ -31,7 +31,7 @@ struct ImageCommand: AsyncParsableCommand {
 
   struct Push: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
-      abstract: "Pushes an image and prints the reference that names it for good.")
+      commandName: "push", abstract: "Pushes an image and prints the reference that names it for good.")
 
     @OptionGroup var common: CommonOptions
     @Argument(help: "An image target.", completion: .labels) var label: String
@@ -46,7 +46,7 @@ struct ImageCommand: AsyncParsableCommand {
 
   struct Inspect: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
-      abstract: "Prints an image's digests, layers and configuration as JSON.")
+      commandName: "inspect", abstract: "Prints an image's digests, layers and configuration as JSON.")
 
     @OptionGroup var common: CommonOptions
     @Argument(help: "An image target.", completion: .labels) var label: String
