@@ -1,5 +1,6 @@
 import Caching
 import Diagnostics
+import Digests
 import Distribution
 import Events
 import Graph
@@ -21,6 +22,9 @@ package struct PublishRun {
   private var codes: Set<Int32> = []
   private var metadata: PublishMetadata?
   private var scanner: SBOMScanner?
+  private var materials: PublishMaterials?
+  /// Manifests of base images that targets gave, by target and platform.
+  private var bases: [Label: [String: Digest]] = [:]
   /// Of what belongs to no connector.
   private var errors: [Diagnostic] = []
 
@@ -74,6 +78,11 @@ package struct PublishRun {
         return nil
       }
       if !options.platforms.isEmpty { artifacts = artifacts.filter { options.platforms.contains($0.platform) } }
+      if let base = subject.target.image.flatMap({ selection.plan.targets[$0.label]?.image?.label }) {
+        for case .image(let image) in (outcome.outputs[base] ?? []).map(\.artifact) {
+          bases[base, default: [:]][image.platform] = image.manifest
+        }
+      }
       do {
         guard let release = subject.entry.release, !artifacts.isEmpty else {
           let image = subject.target.image?.label.description ?? "its image"
@@ -123,6 +132,25 @@ package struct PublishRun {
         subjects[index].entry.settle(state, at: subjects[index].versionSpan)
       }
     }
+  }
+
+  /// Looks at the commit before the tests: who works on while they run does not change what was built.
+  mutating func readMaterials() {
+    guard open.contains(where: { if case .absent? = subjects[$0].entry.state { true } else { false } }) else { return }
+    do { materials = try PublishMaterials(session.workspace, selection.plan) } catch {
+      var problem = (error as? Diagnostic) ?? .error("cannot tell the workspace's commit: \(error)", cause: .internal)
+      problem.severity = .warning
+      options.warn(problem)
+    }
+  }
+
+  private func materials(of image: Label, _ job: PublishJob) -> [String: [Provenance.Dependency]] {
+    let base = selection.plan.targets[image]?.image?.label
+    var found: [String: [Provenance.Dependency]] = [:]
+    for built in job.images {
+      found[built.platform] = materials?.dependencies(of: image, base: base.flatMap { bases[$0]?[built.platform] })
+    }
+    return found
   }
 
   // MARK: Tests
@@ -224,6 +252,7 @@ package struct PublishRun {
       index: index, release: release, job: jobs[subject.label], state: subject.entry.state,
       published: subject.entry.published ?? Published(), floating: subject.entry.floating, scanner: scanner,
       imageLabel: subject.target.image?.label.description ?? subject.entry.label)
+    if let image = subject.target.image?.label, let job = work.job { work.materials = materials(of: image, job) }
     guard let metadata else { return work }
     do {
       guard var source = try selection.metadata(of: subject, session) else { return work }

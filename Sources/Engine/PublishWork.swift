@@ -19,6 +19,8 @@ struct PublishWork: Sendable {
   var scanner: SBOMScanner?
   /// The image's target.
   var imageLabel: String
+  /// What the image of each platform was made from.
+  var materials: [String: [Provenance.Dependency]] = [:]
 
   struct Done: Sendable {
     /// Those that name the release now.
@@ -105,7 +107,7 @@ struct PublishWork: Sendable {
       let sbom = try await scanner.sbom(of: artifact, name: release.reference.description)
       let provenance = Provenance(
         subjectName: release.reference.name, subject: image.manifest.digest, label: imageLabel,
-        platform: image.platform, dependencies: [])
+        platform: image.platform, dependencies: materials[image.platform] ?? [])
       try await publisher.attach(
         [Referrers.Document(sbom), Referrers.Document(provenance)], to: image.manifest, of: release)
     }

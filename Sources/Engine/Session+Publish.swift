@@ -56,6 +56,7 @@ extension Session {
         try await run.buildImages(console)
         try await run.lookUp()
         if !options.isDryRun {
+          run.readMaterials()
           try await run.test(console)
           try await run.push()
         }

@@ -56,6 +56,14 @@ struct Listing {
     return result
   }
 
+  /// Whether the folder or one above it has a `.git`.
+  static func isInsideGit(_ folder: String) -> Bool {
+    ancestors(folder).contains { folder in
+      var status = stat()
+      return lstat(folder == "/" ? "/.git" : folder + "/.git", &status) == 0
+    }
+  }
+
   private mutating func findRepository(_ git: Git) throws {
     // Both at once: most of each is git's start.
     let settings = Background { Result { try git.output(["config", "--list", "--show-origin", "-z"]) } }

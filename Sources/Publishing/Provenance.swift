@@ -17,6 +17,8 @@ package struct Provenance: Sendable {
     package var algorithm: String
     /// In hexadecimal digits.
     package var value: String
+    /// Files that were not as the commit has them; empty where all were.
+    package var changed: [String] = []
 
     private init(_ uri: String, _ algorithm: String, _ value: String) {
       self.uri = uri
@@ -26,9 +28,18 @@ package struct Provenance: Sendable {
 
     /// The commit that the workspace was at.
     ///
-    /// - Parameter remote: As git has it; user names and passwords in it are left out.
-    package static func commit(_ commit: String, remote: String?) -> Dependency {
-      Dependency("git+" + (remote.flatMap(gitURL) ?? "file:"), "gitCommit", commit)
+    /// - Parameters:
+    ///   - remote: As git has it; user names and passwords in it are left out.
+    ///   - changed: Files that went into the build otherwise than the commit has them, sorted.
+    package static func commit(_ commit: String, remote: String?, changed: [String] = []) -> Dependency {
+      var dependency = Dependency("git+" + (remote.flatMap(gitURL) ?? "file:"), "gitCommit", commit)
+      dependency.changed = changed
+      return dependency
+    }
+
+    /// An image that a target of the workspace gave.
+    package static func target(_ label: String, _ manifest: Digest) -> Dependency {
+      Dependency("urn:slipway:target:\(label)", "sha256", manifest.hex)
     }
 
     /// - Parameter reference: `docker.io/airbyte/python-connector-base:3.0.0`.
@@ -40,6 +51,20 @@ package struct Provenance: Sendable {
     /// - Parameter path: In the workspace.
     package static func file(_ path: String, _ digest: Digest) -> Dependency {
       Dependency("file:\(path)", "sha256", digest.hex)
+    }
+
+    /// Files named at most; of more the count tells.
+    static let changedLimit = 100
+
+    /// A `ResourceDescriptor` of in-toto.
+    fileprivate var json: JSON {
+      var members: [String: JSON] = ["uri": .string(uri), "digest": .object([algorithm: .string(value)])]
+      if !changed.isEmpty {
+        members["annotations"] = .object([
+          "changed": .strings(Array(changed.prefix(Self.changedLimit))), "changedCount": .number(changed.count),
+        ])
+      }
+      return .object(members)
     }
 
     /// `https://host/path` of any way to name a git repository; `nil` for one on this machine.
@@ -110,9 +135,7 @@ package struct Provenance: Sendable {
           "buildType": .string(Self.buildType),
           "externalParameters": .object(["target": .string(label), "platform": .string(platform)]),
           "resolvedDependencies": .array(
-            materials.map {
-              .object(["uri": .string($0.uri), "digest": .object([$0.algorithm: .string($0.value)])])
-            }),
+            materials.map(\.json)),
         ]),
         "runDetails": .object(["builder": .object(tool)]),
       ]),

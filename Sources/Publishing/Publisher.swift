@@ -124,6 +124,9 @@ package struct Publisher: Sendable {
 
   /// Attaches documents to an image of a release, unless it has some of their types.
   package func attach(_ documents: [Referrers.Document], to subject: Descriptor, of release: Release) async throws {
+    let known = Set(try await client.referrers(of: subject.digest, in: release.reference).compactMap(\.artifactType))
+    let documents = documents.filter { !known.contains($0.artifactType) }
+    if documents.isEmpty { return }
     // Through the ledger: what is equal for several releases is sent once.
     for (bytes, type) in [(Array("{}".utf8), Referrers.emptyType)] + documents.map({ ($0.bytes, $0.artifactType) }) {
       let file = try store.insert(bytes)

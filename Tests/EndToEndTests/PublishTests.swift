@@ -61,7 +61,10 @@ final class PublishProject {
 
   // MARK: What others see
 
-  func run(_ arguments: String...) throws -> String {
+  func run(_ arguments: String...) throws -> String { try run(arguments) }
+
+  @discardableResult
+  func run(_ arguments: [String]) throws -> String {
     let result = try HostProcess(
       arguments, directory: project.folder,
       environment: [

@@ -45,6 +45,16 @@ import Testing
     #expect(statement(dependencies).encoded == statement(Array(dependencies.dropLast())).encoded)
   }
 
+  @Test func `what is changed is named up to a limit, and counted`() throws {
+    let names = (0..<103).map { "a/\($0)" }
+    let json = try #require(
+      JSON(decoding: statement([.commit("abc", remote: nil, changed: names)]).encoded)?["predicate"]?[
+        "buildDefinition"]?["resolvedDependencies"]?.array?.first)
+    #expect(json["uri"] == .string("git+file:"))
+    #expect(json["annotations"]?["changed"]?.strings == Array(names.prefix(100)))
+    #expect(json["annotations"]?["changedCount"]?.int == 103)
+  }
+
   @Test(
     arguments: [
       ("https://github.com/a/b.git", "https://github.com/a/b.git"),
