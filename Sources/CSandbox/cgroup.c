@@ -12,7 +12,8 @@
 // old hierarchies `pids` and `memory` or of the new one. What this process may use is what its group may use, so the
 // groups made here lie in it, never beside it. Without one, only the limits on single processes are left.
 //
-// A group is made once and used by one sandbox after another. The command enters it, process 1 does not, lest that be
+// Only a sandbox whose memory is limited as a whole has one. A group is made once and used by one sandbox after
+// another. The command enters it, process 1 does not, lest that be
 // killed when memory is full. Nothing is killed by the group at the end: the end of process 1 takes every process of
 // its pid namespace along.
 
@@ -254,6 +255,9 @@ static bool open_slot(struct request *request, unsigned number) {
 }
 
 void cgroup_take(struct request *request) {
+  // Processes are counted by the user namespace, too (init.c), and to enter a group of the old hierarchies takes 10 ms:
+  // the kernel waits until every processor has seen that it begins.
+  if (request->total_memory == 0) return;
   find();
   unsigned number = 0;
   while (number < sizeof slots / sizeof *slots && slots[number].used) number++;

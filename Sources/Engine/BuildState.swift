@@ -81,7 +81,13 @@ struct BuildState {
   }
 
   func index(of name: String, in package: Int) -> Int? {
-    packages[package].targets.first { targets[$0].name == name }
+    var low = packages[package].targets.lowerBound
+    var high = packages[package].targets.upperBound
+    while low < high {
+      let middle = (low + high) / 2
+      if targets[middle].name.utf8.lexicographicallyPrecedes(name.utf8) { low = middle + 1 } else { high = middle }
+    }
+    return low < packages[package].targets.upperBound && targets[low].name == name ? low : nil
   }
 
   func label(_ index: Int) -> Label {
@@ -137,71 +143,81 @@ extension BuildState {
     var validUntil: Int64 = .max
   }
 
-  /// The state after a walk over `plan`; what the walk did not see is kept as far as its packages are unchanged.
+  /// The state after a walk over `plan`; other packages are kept, with their old stamps, as long as they are there.
   ///
-  /// - `stamps`: of the tree as the walk saw it; `nil` for a package that was too new to be stamped.
-  func updated(with plan: Plan, seen: [Label: Seen], stamp: (WorkspacePath) -> Fingerprint?) -> BuildState {
-    var entries: [Label: (sort: Sort, seen: Seen, dependencies: [Label])] = [:]
-    var heads: [WorkspacePath: (stamp: Fingerprint, defaultTarget: String?)] = [:]
-    for package in packages {
-      if plan.packages[package.path] != nil { continue }
-      guard stamp(package.path) == package.stamp else { continue }
-      heads[package.path] = (package.stamp, package.defaultTarget)
-      for index in package.targets {
-        let target = targets[index]
-        entries[label(index)] = (
-          target.sort, Seen(isVerified: target.isVerified, validUntil: target.validUntil),
-          target.dependencies.map { label(Int($0)) }
-        )
-      }
-    }
-    for (path, package) in plan.packages {
-      guard let stamp = stamp(path) else { continue }
-      heads[path] = (stamp, package.declaration.defaultTarget)
-      let isSame = self.package(at: path).map { packages[$0].stamp == stamp } ?? false
-      for declaration in package.declaration.targets {
-        let label = Label(package: path, name: declaration.name.value)
-        guard let node = plan.graph.index(of: label) else { continue }
-        var known = seen[label]
-        if known == nil, isSame, let old = index(of: label) {
-          known = Seen(isVerified: targets[old].isVerified, validUntil: targets[old].validUntil)
+  /// What the walk did not see is no longer verified once anything that it depends on changed: that may be up to date
+  /// again by now, but not as it was then.
+  ///
+  /// - `stamp`: of the tree as the walk saw it; `nil` for a package that was too new to be stamped.
+  func updated(
+    with plan: Plan, seen: [Label: Seen], among existing: Set<WorkspacePath>, stamp: (WorkspacePath) -> Fingerprint?
+  ) -> BuildState {
+    var next = BuildState(basis: basis)
+    /// Where each target of this state is in the next one; -1: nowhere.
+    var moved = [Int32](repeating: -1, count: targets.count)
+    let unchanged = packages.map { plan.packages[$0.path] == nil || stamp($0.path) == $0.stamp }
+    let verified = self.verified(unchanged: unchanged, now: .min)
+    /// Targets of the next state whose dependencies are still indices of this one.
+    var isKept: [Bool] = []
+    let kept = packages.filter { plan.packages[$0.path] == nil && existing.contains($0.path) }
+    for path in (kept.map(\.path) + plan.packages.keys).sorted() {
+      let old = package(at: path)
+      let start = next.targets.count
+      let index = Int32(next.packages.count)
+      if let package = plan.packages[path] {
+        guard let stamp = stamp(path) else { continue }
+        for declaration in package.declaration.targets.sorted(by: { $0.name.value.utf8Precedes($1.name.value) }) {
+          let label = Label(package: path, name: declaration.name.value)
+          guard plan.graph.index(of: label) != nil else { continue }
+          let before = old.flatMap { self.index(of: label.name, in: $0) }
+          if let before { moved[before] = Int32(next.targets.count) }
+          let known =
+            seen[label]
+            ?? before.map { Seen(isVerified: verified[$0], validUntil: targets[$0].validUntil) }
+            ?? Seen(isVerified: false)
+          next.targets.append(
+            Target(
+              name: label.name, sort: Sort(declaration.rule), isVerified: known.isVerified,
+              validUntil: known.validUntil, dependencies: [], package: index))
         }
-        entries[label] = (
-          Sort(declaration.rule), known ?? Seen(isVerified: false),
-          // What is pinned by a digest in the package's own manifest changes with that manifest only.
-          plan.graph.nodes[node].dependencies.map(\.target).filter { !plan.pulls.contains($0) }
-        )
+        next.packages.append(
+          Package(
+            path: path, stamp: stamp, defaultTarget: package.declaration.defaultTarget,
+            targets: start..<next.targets.count))
+      } else if let old {
+        for position in packages[old].targets {
+          moved[position] = Int32(next.targets.count)
+          var target = targets[position]
+          target.package = index
+          target.isVerified = verified[position]
+          next.targets.append(target)
+        }
+        var package = packages[old]
+        package.targets = start..<next.targets.count
+        next.packages.append(package)
       }
+      isKept += repeatElement(plan.packages[path] == nil, count: next.targets.count - start)
     }
-    return BuildState(basis: basis, heads: heads, entries: entries)
+    for index in next.targets.indices {
+      let found =
+        isKept[index]
+        ? next.targets[index].dependencies.map { moved[Int($0)] } : next.dependencies(of: next.label(index), in: plan)
+      next.targets[index].dependencies = found.filter { $0 >= 0 }
+      if found.contains(-1) { next.targets[index].isVerified = false }
+    }
+    return next
   }
 
-  private init(
-    basis: Fingerprint, heads: [WorkspacePath: (stamp: Fingerprint, defaultTarget: String?)],
-    entries: [Label: (sort: Sort, seen: Seen, dependencies: [Label])]
-  ) {
-    self.basis = basis
-    let labels = entries.keys.sorted()
-    var position: [Label: Int32] = [:]
-    for (index, label) in labels.enumerated() { position[label] = Int32(index) }
-    var next = 0
-    for path in heads.keys.sorted() {
-      guard let head = heads[path] else { continue }
-      let start = next
-      while next < labels.count, labels[next].package == path {
-        let label = labels[next]
-        if let entry = entries[label] {
-          let known = Set(entry.dependencies).sorted().compactMap { position[$0] }
-          let isWhole = known.count == Set(entry.dependencies).count
-          targets.append(
-            Target(
-              name: label.name, sort: entry.sort, isVerified: entry.seen.isVerified && isWhole,
-              validUntil: entry.seen.validUntil, dependencies: known, package: Int32(packages.count)))
-        }
-        next += 1
-      }
-      packages.append(
-        Package(path: path, stamp: head.stamp, defaultTarget: head.defaultTarget, targets: start..<next))
-    }
+  /// Indices, in their order, of what a target of the plan depends on; -1 for what is not here.
+  ///
+  /// What is pinned by a digest in the package's own manifest changes with that manifest only, and is left out.
+  private func dependencies(of label: Label, in plan: Plan) -> [Int32] {
+    guard let node = plan.graph.index(of: label) else { return [] }
+    let names = Set(plan.graph.nodes[node].dependencies.map(\.target).filter { !plan.pulls.contains($0) })
+    return names.map { index(of: $0).map(Int32.init) ?? -1 }.sorted()
   }
+}
+
+extension String {
+  fileprivate func utf8Precedes(_ other: String) -> Bool { utf8.lexicographicallyPrecedes(other.utf8) }
 }

@@ -73,6 +73,7 @@ struct CommandExecution {
   ///
   /// Throws `SourceChanged`, a `Diagnostic` of the host's, or `CancellationError`.
   func run(attempt: Int) async throws -> ActionRecord {
+    sandbox.prepare()
     let logPath = try store.temporaryPath()
     let log = try Disk.open(logPath, O_RDWR | O_CREAT | O_EXCL | O_APPEND)
     defer {

@@ -23,13 +23,18 @@ extension Session {
     let set = try parse(patterns)
     let statePath = workspace.root.appending(".slipway").appending("state")
     let state = BuildState(reading: statePath, basis: basis)
-    var isWhole = try refresh(set, state)
+    let looked = try refresh(set, state)
     var stale = try resolve(set, state, options)
-    if !isWhole, !stale.labels.isEmpty {
-      // What a changed manifest may name lies anywhere.
-      try workspace.tree.refresh(.all)
-      isWhole = true
-      stale = try resolve(set, state, options)
+    var planned: Plan?
+    if let looked, !stale.labels.isEmpty {
+      planned = try? plan(stale)
+      if planned == nil || !looked.isSuperset(of: workspace.loadedPackages) {
+        // A changed manifest names what was not looked at: it lies anywhere.
+        try workspace.tree.refresh(.all)
+        workspace.forgetPackages()
+        stale = try resolve(set, state, options)
+        planned = nil
+      }
     }
     // A manifest whose targets cannot be read leaves nothing to plan, which is no success.
     if stale.labels.isEmpty, stale.diagnostics.hasErrors { throw stale.diagnostics }
@@ -46,7 +51,7 @@ extension Session {
         options, state.closure(of: stale.verified).filter { state.targets[$0].sort == .test }.map(state.label))
       return BuildOutcome(exitCode: 0)
     }
-    let plan = try plan(stale)
+    let plan = try planned ?? plan(stale)
     for warning in plan.warnings { events.emit(Event(.cacheWarning, message: warning.rendered)) }
     let build = try Build(
       workspace: workspace, store: store, registries: registries, plan: plan, history: history, options: options,
@@ -62,7 +67,7 @@ extension Session {
     try history.save()
     if !options.isDryRun {
       let tree = workspace.tree
-      try state.updated(with: plan, seen: build.seen, stamp: tree.stamp).write(to: statePath)
+      try state.updated(with: plan, seen: build.seen, among: Set(tree.packages), stamp: tree.stamp).write(to: statePath)
     }
     events.emit(Event(.buildFinished, exitCode: Int(outcome.exitCode)))
     let tests = already.filter { state.targets[$0].sort == .test }.map(state.label)
@@ -99,8 +104,8 @@ extension Session {
     return hasher.finish()
   }
 
-  /// Looks at the whole tree only when a pattern may reach all of it; says whether it did.
-  private func refresh(_ set: TargetPatternSet, _ state: BuildState) throws -> Bool {
+  /// Looks at the whole tree only when a pattern may reach all of it, and gives nil then; else the packages looked at.
+  private func refresh(_ set: TargetPatternSet, _ state: BuildState) throws -> Set<WorkspacePath>? {
     var roots: [Int] = []
     for path in set.namedPackages ?? [] {
       guard let package = state.package(at: path) else {
@@ -111,11 +116,12 @@ extension Session {
     }
     guard !roots.isEmpty else {
       try workspace.tree.refresh(.all)
-      return true
+      return nil
     }
-    let packages = Set(state.closure(of: roots).map { state.targets[$0].package }).sorted()
-    try workspace.tree.refresh(.packages(packages.map { state.packages[Int($0)].path }))
-    return false
+    let packages = Set(state.closure(of: roots).map { state.targets[$0].package })
+    let paths = Set(packages.map { state.packages[Int($0)].path })
+    try workspace.tree.refresh(.packages(paths.sorted()))
+    return paths
   }
 
   /// What is to be walked, and what is up to date.

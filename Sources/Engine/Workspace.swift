@@ -116,6 +116,12 @@ package final class Workspace: PackageSource, Sendable {
     }
   }
 
+  /// The packages that were asked for.
+  var loadedPackages: [WorkspacePath] { loaded.withLock { Array($0.keys) } }
+
+  /// Forgets every package, so that it is read again with the files that the tree knows by now.
+  func forgetPackages() { loaded.withLock { $0 = [:] } }
+
   package func package(at path: WorkspacePath, diagnostics: inout DiagnosticList) -> LoadedPackage? {
     packages(at: [path], diagnostics: &diagnostics)[0]
   }

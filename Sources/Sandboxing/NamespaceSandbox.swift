@@ -6,7 +6,7 @@ import SystemPackage
 
 /// Containers made by Slipway's own helper: one process a build, from which each action is cloned.
 ///
-/// The helper starts with the first action, and dies with every sandbox when this object or this process does.
+/// The helper starts with `prepare` or the first action, and dies with every sandbox when this object or this process does.
 package final class NamespaceSandbox: Sandbox {
   private let state = Mutex(State())
   private let executable: String
@@ -30,6 +30,8 @@ package final class NamespaceSandbox: Sandbox {
   package var helperProcess: Int32? {
     state.withLock { state in state.helper.flatMap { $0.isAlive ? $0.process : nil } }
   }
+
+  package func prepare() { _ = try? state.withLock { state in try state.runningHelper(executable) } }
 
   package func run(_ spec: SandboxSpec) async throws -> SandboxResult {
     if Task.isCancelled { return .cancelled(outputs: spec.outputs.count) }

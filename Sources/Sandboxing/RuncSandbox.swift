@@ -19,6 +19,8 @@ package struct RuncSandbox: Sandbox {
     sandbox = NamespaceSandbox(executable: executable, runtime: OCIRuntime(path: path, user: geteuid() == 0 ? 1000 : 0))
   }
 
+  package func prepare() { sandbox.prepare() }
+
   package func run(_ spec: SandboxSpec) async throws -> SandboxResult {
     if spec.interactive {
       throw Diagnostic.error(

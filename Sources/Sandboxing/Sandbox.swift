@@ -109,6 +109,9 @@ package struct SandboxResult: Sendable {
 
 /// Runs one process in a container.
 package protocol Sandbox: Sendable {
+  /// Begins what the first run would wait for; what fails here fails there, too.
+  func prepare()
+
   /// Returns when every process of the sandbox is gone; cancelling the task kills them.
   ///
   /// Throws a `Diagnostic` of cause `.environment` where the host cannot offer the sandbox; never runs unsandboxed.

@@ -73,12 +73,13 @@ package struct SandboxFeature: Sendable {
     var spec = SandboxSpec()
     spec.arguments = ["/missing"]
     spec.limits.wallClock = 10
+    spec.limits.totalMemory = 1 << 30
     // Where there is no sandbox at all, the trial of that says why.
     let isOffered = ((try? await sandbox.run(spec)) ?? .cancelled(outputs: 0)).isLimitedAsWhole
     return SandboxFeature(
       "limits on a sandbox as a whole", isOffered,
       isOffered
-        ? "`processes:` and `memory:` hold for all processes of an action together (control group)"
+        ? "`memory:` holds for all processes of an action together (control group)"
         : "`memory:` holds for each process alone, four times over: no control group may be divided here",
       hints: [
         "`systemd-run --user --scope -p Delegate=yes slipway …` starts Slipway in a control group of its own"

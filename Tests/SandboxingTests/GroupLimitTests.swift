@@ -48,6 +48,7 @@ struct `Limits of a sandbox as a whole` {
     let sandbox = NamespaceSandbox()
     var spec = host.spec("true")
     spec.limits.processes = 41
+    spec.limits.totalMemory = 1 << 30
     for _ in 0..<3 {
       #expect(try await sandbox.run(spec).isLimitedAsWhole)
       // The result comes from process 1; the group is free once the helper has seen that end, too.
@@ -59,8 +60,11 @@ struct `Limits of a sandbox as a whole` {
     let group = try #require(groups(of: helper, in: folders[0]).first)
     #expect(try host.read("\(group)/pids.max") == Array("41\n".utf8))
     // Two at once have one each, and their processes are in them.
-    async let first = sandbox.run(host.shell("sleep 1"))
-    async let second = sandbox.run(host.shell("sleep 1"))
+    var pair = host.shell("sleep 1")
+    pair.limits.totalMemory = 1 << 30
+    let both = pair
+    async let first = sandbox.run(both)
+    async let second = sandbox.run(both)
     let isFull = try await eventually {
       groups(of: helper, in: folders[0]).count { group in
         !((try? host.read("\(group)/cgroup.procs")) ?? []).isEmpty
@@ -75,11 +79,14 @@ struct `Limits of a sandbox as a whole` {
     let host = try TestHost()
     let folder = try ownGroup("pids")
     let sandbox = NamespaceSandbox()
-    #expect(try await sandbox.run(host.spec("true")).isLimitedAsWhole)
+    var spec = host.spec("true")
+    #expect(try await !sandbox.run(spec).isLimitedAsWhole)
+    spec.limits.totalMemory = 1 << 30
+    #expect(try await sandbox.run(spec).isLimitedAsWhole)
     let killed = try #require(sandbox.helperProcess)
     kill(killed, SIGKILL)
     #expect(try await eventually { sandbox.helperProcess == nil })
-    #expect(try await sandbox.run(host.spec("true")).isLimitedAsWhole)
+    #expect(try await sandbox.run(spec).isLimitedAsWhole)
     #expect(groups(of: killed, in: folder) == [])
   }
 
@@ -125,6 +132,7 @@ struct `Limits of a sandbox as a whole` {
     let sandbox = NamespaceSandbox()
     var spec = host.shell("f() { f & f & }; f; sleep 1; echo none")
     spec.limits.processes = 30
+    spec.limits.totalMemory = 1 << 30
     spec.limits.wallClock = 5
     #expect(try await host.run(spec, in: sandbox).result.isLimitedAsWhole)
     let helper = try #require(sandbox.helperProcess)
