@@ -26,6 +26,12 @@ package struct ActionRecord: Hashable, Sendable {
       self.path = path
       self.artifact = artifact
     }
+
+    /// `nil` for files.
+    package var image: ImageArtifact? {
+      if case .image(let image) = artifact { return image }
+      return nil
+    }
   }
 
   package var key: Fingerprint

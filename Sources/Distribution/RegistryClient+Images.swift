@@ -135,6 +135,34 @@ extension RegistryClient {
     return PulledImage(index: index, manifest: document.descriptor, parts: parts, platform: found)
   }
 
+  /// The platforms that an image is for, sorted: those of its index, or its own. Attestations and what is for another
+  /// system than Linux do not count.
+  package func platforms(of reference: Reference, into store: Store) async throws -> [String] {
+    let document = try await manifest(reference, in: store)
+    if MediaType.isIndex(document.descriptor.mediaType) {
+      let names = (document.json["manifests"]?.array ?? []).compactMap { Self.platform(of: $0["platform"]) }
+      return Set(names.filter { $0.hasPrefix("linux/") }.map(Self.normalized)).sorted()
+    }
+    guard let parts = ImageParts(document.json) else {
+      throw Diagnostic.error(
+        "cannot pull \(reference): its manifest \(document.descriptor.digest.oci) has a descriptor that is malformed",
+        cause: .environment)
+    }
+    _ = try await pullBlob(parts.config, of: reference, into: store)
+    return [Self.normalized(try Self.platform(of: parts.config, in: store, reference))]
+  }
+
+  private static func platform(of json: JSON?) -> String? {
+    guard let os = json?["os"]?.string, let architecture = json?["architecture"]?.string else { return nil }
+    return [os, architecture, json?["variant"]?.string].compactMap { $0?.isEmpty == true ? nil : $0 }
+      .joined(separator: "/")
+  }
+
+  /// `linux/arm64/v8` is what `linux/arm64` means.
+  private static func normalized(_ platform: String) -> String {
+    platform == "linux/arm64/v8" ? "linux/arm64" : platform
+  }
+
   /// A document by digest from the store, if it is there; else from the registry, and then it is.
   private func manifest(_ reference: Reference, in store: Store) async throws -> RegistryDocument {
     if let digest = reference.digest, let bytes = try? store.read(digest, limit: settings.limits.manifest),
@@ -152,12 +180,10 @@ extension RegistryClient {
   static func choose(_ index: JSON, _ platform: String, _ reference: Reference) throws -> Descriptor {
     var offered: [String] = []
     for entry in index["manifests"]?.array ?? [] {
-      guard let os = entry["platform"]?["os"]?.string, let architecture = entry["platform"]?["architecture"]?.string
-      else { continue }
-      let name = [os, architecture, entry["platform"]?["variant"]?.string].compactMap(\.self).joined(separator: "/")
+      guard let name = Self.platform(of: entry["platform"]) else { continue }
       if isPlatform(name, platform), let descriptor = Descriptor(entry) { return descriptor }
       // Attestations pose as images for an unknown platform.
-      if os != "unknown" { offered.append(name) }
+      if !name.hasPrefix("unknown/") { offered.append(name) }
     }
     throw Diagnostic.error(
       "cannot pull \(reference): it offers no image for \(platform)", cause: .environment,
@@ -171,14 +197,11 @@ extension RegistryClient {
   }
 
   private static func platform(of config: Descriptor, in store: Store, _ reference: Reference) throws -> String {
-    guard let json = JSON(decoding: try store.read(config.digest, limit: 16 << 20)),
-      let os = json["os"]?.string, let architecture = json["architecture"]?.string
-    else {
+    guard let found = platform(of: JSON(decoding: try store.read(config.digest, limit: 16 << 20))) else {
       throw Diagnostic.error(
         "cannot pull \(reference): its configuration \(config.digest.oci) names no platform", cause: .environment)
     }
-    return [os, architecture, json["variant"]?.string].compactMap { $0?.isEmpty == true ? nil : $0 }
-      .joined(separator: "/")
+    return found
   }
 
   /// Runs the work for each index, so many at once as the limits say; the results in order.

@@ -33,12 +33,15 @@ package final class Build {
   let events: EventStream
   let sandbox: any Sandbox
   let layers: LayerFolders
+  let newLayers: NewLayers
   let snapshot: SourceSnapshot
   let registries: RegistryAccess
   let plan: Plan
   let history: History
 
   var planner: ActionPlanner
+  /// Asked only for what is to run for another platform.
+  private lazy var emulation = Emulation()
   var outcome = BuildOutcome(exitCode: 0)
   var codes: Set<Int32> = []
   /// Verdicts of this walk, by node of the graph.
@@ -59,6 +62,7 @@ package final class Build {
     actions = store.actions
     sandbox = options.sandbox == .runc ? try RuncSandbox() : NamespaceSandbox()
     layers = LayerFolders(store: store)
+    newLayers = NewLayers(store)
     snapshot = SourceSnapshot(store: store, tree: workspace.tree)
     planner = ActionPlanner(
       targets: plan.targets, platform: Workspace.platform,
@@ -191,6 +195,9 @@ package final class Build {
           scheduler.finished(id, .succeeded)
         case .miss(let reason):
           if options.isDryRun { return noteDryRun(id, target, reason, &scheduler) }
+          if let platform = target.platform, target.rule.runsCommand || target.rule == .rootfs {
+            try emulation.require(target.label, for: platform, host: Workspace.platform)
+          }
           pending[id] = work
           scheduler.requestExecution(id)
         }
@@ -337,6 +344,12 @@ package final class Build {
       scheduler.cancel()
       return scheduler.finished(id, .cancelled)
     }
+    report(error, of: target)
+    scheduler.finished(id, .failed)
+  }
+
+  /// Says what a target failed with, and counts it in the exit code.
+  func report(_ error: any Error, of target: Target) {
     let list = (error as? DiagnosticList)?.diagnostics ?? [error.diagnostic(about: target.label)]
     for diagnostic in list { codes.insert(diagnostic.cause.rawValue) }
     outcome.diagnostics.diagnostics += list
@@ -344,7 +357,6 @@ package final class Build {
       Event(
         .targetFinished, label: target.label.description, rule: target.rule.rawValue, outcome: .failed,
         reason: "error", message: list.map(\.rendered).joined()))
-    scheduler.finished(id, .failed)
   }
 
   private func reportDecided(_ id: Int, _ state: Scheduler.State) {

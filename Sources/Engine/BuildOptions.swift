@@ -14,6 +14,8 @@ package struct BuildOptions: Sendable {
   /// Tests among the wanted targets only (`slipway test`).
   package var onlyTests = false
 
+  /// Platforms that images are narrowed to; empty for all that they are for.
+  package var platforms: [String] = []
   /// Where JUnit XML of every test goes.
   package var junitFolder: String?
 

@@ -45,8 +45,9 @@ extension BuildState {
         for _ in 0..<count { dependencies.append(Int32(truncatingIfNeeded: reader.word())) }
         targets.append(
           Target(
-            name: name, sort: Sort(rawValue: flags >> 1) ?? .builds, isVerified: flags & 1 != 0, validUntil: validUntil,
-            dependencies: dependencies, package: Int32(packages.count)))
+            name: name, sort: Sort(rawValue: flags >> 2) ?? .builds, isVerified: flags & 1 != 0,
+            isWhole: flags & 2 != 0, validUntil: validUntil, dependencies: dependencies, package: Int32(packages.count))
+        )
       }
       guard reader.isSound else { return }
       packages.append(
@@ -72,7 +73,7 @@ extension BuildState {
       writer.word(UInt64(package.targets.count))
       for target in targets[package.targets] {
         writer.text(target.name)
-        writer.word(target.sort.rawValue << 1 | (target.isVerified ? 1 : 0))
+        writer.word(target.sort.rawValue << 2 | (target.isWhole ? 2 : 0) | (target.isVerified ? 1 : 0))
         writer.word(UInt64(bitPattern: target.validUntil))
         writer.word(UInt64(target.dependencies.count))
         for dependency in target.dependencies { writer.word(UInt64(dependency)) }

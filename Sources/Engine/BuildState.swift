@@ -19,6 +19,8 @@ struct BuildState {
     var name: String
     var sort: Sort
     var isVerified: Bool
+    /// What is for other platforms than this machine's too is verified for all of them.
+    var isWhole = true
     /// Milliseconds since 1970 until which a result with a `freshness` counts.
     var validUntil: Int64
     /// Indices of its direct dependencies.
@@ -140,6 +142,7 @@ extension BuildState {
   /// What a walk saw of one target.
   struct Seen {
     var isVerified: Bool
+    var isWhole = true
     var validUntil: Int64 = .max
   }
 
@@ -159,6 +162,9 @@ extension BuildState {
     let verified = self.verified(unchanged: unchanged, now: .min)
     /// Targets of the next state whose dependencies are still indices of this one.
     var isKept: [Bool] = []
+    let variants = Self.variants(in: plan)
+    /// Where a target of the next state was here, if what was known of other platforms still holds.
+    var wholes: [Int: Int] = [:]
     let kept = packages.filter { plan.packages[$0.path] == nil && existing.contains($0.path) }
     for path in (kept.map(\.path) + plan.packages.keys).sorted() {
       let old = package(at: path)
@@ -171,13 +177,21 @@ extension BuildState {
           guard plan.graph.index(of: label) != nil else { continue }
           let before = old.flatMap { self.index(of: label.name, in: $0) }
           if let before { moved[before] = Int32(next.targets.count) }
-          let known =
+          var known =
             seen[label]
-            ?? before.map { Seen(isVerified: verified[$0], validUntil: targets[$0].validUntil) }
-            ?? Seen(isVerified: false)
+            // For this machine's platform nothing may need it.
+            ?? (declaration.rule.isImage ? nil : variants[label]?.lazy.compactMap { seen[$0] }.first)
+            ?? before.map {
+              Seen(isVerified: verified[$0], isWhole: targets[$0].isWhole, validUntil: targets[$0].validUntil)
+            } ?? Seen(isVerified: false)
+          if let before, verified[before], targets[before].isWhole, !known.isWhole {
+            // Walked for this machine's platform only, which takes nothing away from the others.
+            known.isWhole = true
+            wholes[next.targets.count] = before
+          }
           next.targets.append(
             Target(
-              name: label.name, sort: Sort(declaration.rule), isVerified: known.isVerified,
+              name: label.name, sort: Sort(declaration.rule), isVerified: known.isVerified, isWhole: known.isWhole,
               validUntil: known.validUntil, dependencies: [], package: index))
         }
         next.packages.append(
@@ -199,21 +213,37 @@ extension BuildState {
       isKept += repeatElement(plan.packages[path] == nil, count: next.targets.count - start)
     }
     for index in next.targets.indices {
-      let found =
+      var found =
         isKept[index]
-        ? next.targets[index].dependencies.map { moved[Int($0)] } : next.dependencies(of: next.label(index), in: plan)
+        ? next.targets[index].dependencies.map { moved[Int($0)] }
+        : next.dependencies(of: next.label(index), variants, in: plan)
+      if let old = wholes[index] { found = Set(found + targets[old].dependencies.map { moved[Int($0)] }).sorted() }
       next.targets[index].dependencies = found.filter { $0 >= 0 }
       if found.contains(-1) { next.targets[index].isVerified = false }
     }
     return next
   }
 
+  /// The targets for other platforms, by their labels in manifests.
+  private static func variants(in plan: Plan) -> [Label: [Label]] {
+    var found: [Label: [Label]] = [:]
+    for node in plan.graph.nodes where node.label.platform != nil {
+      found[node.label.withoutPlatform, default: []].append(node.label)
+    }
+    return found
+  }
+
   /// Indices, in their order, of what a target of the plan depends on; -1 for what is not here.
   ///
   /// What is pinned by a digest in the package's own manifest changes with that manifest only, and is left out.
-  private func dependencies(of label: Label, in plan: Plan) -> [Int32] {
+  private func dependencies(of label: Label, _ variants: [Label: [Label]], in plan: Plan) -> [Int32] {
     guard let node = plan.graph.index(of: label) else { return [] }
-    let names = Set(plan.graph.nodes[node].dependencies.map(\.target).filter { !plan.pulls.contains($0) })
+    var names = Set(plan.graph.nodes[node].dependencies.map(\.target).filter { !plan.pulls.contains($0) })
+    for variant in (variants[label] ?? []).compactMap(plan.graph.index) {
+      // For another platform it may read what this machine's does not.
+      let others = plan.graph.nodes[variant].dependencies.map(\.target).filter { !plan.pulls.contains($0) }
+      names.formUnion(others.map(\.withoutPlatform))
+    }
     return names.map { index(of: $0).map(Int32.init) ?? -1 }.sorted()
   }
 }

@@ -51,7 +51,23 @@ extension Session {
           name: package, isOffered: isThere, isRequired: false, explanation: isThere ? tool : "needed for \(use)",
           hints: isThere ? [] : ["apt-get install \(package)"]))
     }
-    return findings
+    return findings + platformFindings()
+  }
+
+  private static func platformFindings() -> [HostFinding] {
+    let emulation = Emulation()
+    return Emulation.usual.filter { $0 != Workspace.platform }.map { platform in
+      var finding = HostFinding(
+        name: "programs for \(platform)", isOffered: true, isRequired: false, explanation: "")
+      do throws(Emulation.Obstacle) {
+        finding.explanation = "run by `\(try emulation.interpreter(for: platform))`"
+      } catch {
+        finding.isOffered = false
+        finding.explanation = "needed for actions of images for it: \(error.reason)"
+        finding.hints = [error.hint]
+      }
+      return finding
+    }
   }
 
   private static func sandboxFindings(_ folder: String) async -> [HostFinding] {

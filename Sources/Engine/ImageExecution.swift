@@ -2,6 +2,7 @@ import Caching
 import Diagnostics
 import Digests
 import Glibc
+import Graph
 import Manifests
 import OCI
 import Planning
@@ -13,6 +14,7 @@ struct ImageExecution: Sendable {
   let store: Store
   let snapshot: SourceSnapshot
   let folders: LayerFolders
+  let newLayers: NewLayers
   let target: Target
   let base: ImageArtifact?
   let layers: [ActionPlanner.LayerContent]
@@ -24,10 +26,10 @@ struct ImageExecution: Sendable {
     var written: [(layer: ImageArtifact.Layer, createdBy: String)] = []
     var below = LayerStack(store, folders: try await folders.folders(of: base?.layers ?? []))
     for (content, declared) in zip(layers, target.layers) {
-      let createdBy = "slipway \(declared.from.label) \(content.to)"
+      let createdBy = "slipway \(declared.from.label.withoutPlatform) \(content.to)"
       if content.whole.isEmpty {
         let items = try below.placed(content.entries.map(item))
-        written.append((try LayerWriter(store).write(items), createdBy))
+        written.append((try await newLayers.layer(of: items), createdBy))
         below.push(items: items)
       } else {
         written += content.whole.map { ($0, createdBy) }
@@ -39,7 +41,7 @@ struct ImageExecution: Sendable {
       change.user = nil
     }
     let image = try ImageBuilder(store).build(
-      base: base, platform: Workspace.platform, layers: written, change: change)
+      base: base, platform: target.platform ?? Workspace.platform, layers: written, change: change)
     return ActionRecord(
       key: key.fingerprint, label: target.label.description, rule: "image", verdict: .passed, startedAt: started,
       completedAt: CommandExecution.now(), duration: Int64((ContinuousClock.now - clock).milliseconds),

@@ -19,17 +19,27 @@ extension Session {
   }
 
   /// Why a target would run, or why it was a hit; and where its package's files are seen in the sandbox.
-  package func explain(_ text: String) throws -> String {
+  ///
+  /// A target for several platforms is explained for each; any other one, for another platform only if that is named.
+  package func explain(_ text: String, platforms: [String]) async throws -> String {
     let (plan, target) = try target(text)
-    return try walk(plan).explain(target.label).text(root: "/src/\(target.label.package)")
+    let spread = try await spread(target, in: plan, chosen: platforms)
+    await registries.close()
+    let build = try walk(spread.plan)
+    let explanations = try spread.labels.map { label in
+      (label, try build.explain(label).text(root: "/src/\(target.label.package)"))
+    }
+    if explanations.count == 1 { return explanations[0].1 }
+    return explanations.map { "\($0.platform ?? Workspace.platform): \($1)" }.joined()
   }
 
-  /// The bytes of the log of a target's last run.
-  package func log(of text: String) throws -> [UInt8] {
-    let (_, target) = try target(text)
+  /// The bytes of the log of a target's last run, on another platform than this machine's if one is named.
+  package func log(of text: String, platform: String?) throws -> [UInt8] {
+    var (_, target) = try target(text)
+    if let platform, platform != Workspace.platform { target.label = target.label.on(platform) }
     guard let entry = history.entry(of: target.label), let record = store.actions.any(entry.key) else {
       throw Diagnostic.error(
-        "\(target.label) has not run here", cause: .input, hints: ["slipway build \(target.label)"])
+        "\(target.label) has not run here", cause: .input, hints: ["slipway build \(target.label.withoutPlatform)"])
     }
     guard let log = record.log else {
       throw Diagnostic.error("\(target.label) runs in process and keeps no log")
@@ -38,24 +48,42 @@ extension Session {
   }
 
   /// Copies a built target's outputs to `.slipway/out`, and gives their paths in the workspace.
-  package func exportOutputs(of text: String) throws -> [(name: String, path: String)] {
-    let (_, target) = try target(text)
-    guard let entry = history.entry(of: target.label), case .hit(let record) = store.actions.lookup(entry.key) else {
+  ///
+  /// Images for several platforms are one layout with an index of them; any other target's outputs are this machine's,
+  /// unless a platform is named.
+  package func exportOutputs(of text: String, platforms: [String]) async throws -> [(name: String, path: String)] {
+    let (plan, target) = try target(text)
+    let spread = try await spread(target, in: plan, chosen: platforms)
+    await registries.close()
+    let outputs = try spread.labels.map { label -> [ActionRecord.Output] in
+      if let entry = history.entry(of: label), case .hit(let record) = store.actions.lookup(entry.key) {
+        return record.outputs
+      }
+      let name = target.label.description
+      let platform = label.platform ?? (spread.labels.count > 1 ? Workspace.platform : nil)
       throw Diagnostic.error(
-        "\(target.label) has no result in the cache", hints: ["build it first: slipway build \(target.label)"])
+        "\(name) has no result in the cache" + (platform.map { " for \($0)" } ?? ""),
+        hints: [
+          "build it first: slipway build \(name)" + (platforms.map { " --platform \($0)" }.joined()),
+          platform.map { _ in "or name the platforms that are built: --platform \(Workspace.platform)" },
+        ].compactMap(\.self))
     }
-    return try export(record.outputs, of: target.label)
+    // Of several platforms there are images, and what else a root file system gives is this machine's.
+    let images = outputs.flatMap { $0 }.compactMap(\.image)
+    return try export(outputs[0], images.isEmpty ? nil : PlatformImages(images, in: store), of: target.label)
   }
 
   /// `.slipway/out/<package>/<target>/…`; images as OCI layouts.
-  package func export(_ outputs: [ActionRecord.Output], of label: Label) throws -> [(name: String, path: String)] {
+  private func export(_ outputs: [ActionRecord.Output], _ images: PlatformImages?, of label: Label) throws -> [(
+    name: String, path: String
+  )] {
     try outputs.map { output in
       let name = output.path.isEmpty ? output.name : output.path
       let relative = ".slipway/out/\(label.package)/\(label.name)/\(name)"
       let path = workspace.root.appending(relative)
       try Disk.makeFolders(path.removingLastComponent().string)
-      if case .image(let image) = output.artifact {
-        try ImageLayout(store).write([(image, "latest")], to: path)
+      if output.image != nil, let images {
+        try ImageLayout(store).write([(images, "latest")], to: path)
       } else {
         try store.export(output.artifact, to: path)
       }

@@ -68,28 +68,29 @@ package struct PublishRun {
   mutating func buildImages(_ console: Console) async throws {
     let images = open.compactMap { subjects[$0].target.image?.label }
     guard !images.isEmpty else { return }
-    let outcome = try await walk(to: Array(Set(images)).sorted(), console)
+    var spread = try await session.spread(
+      Array(Set(images)).sorted(), in: selection.plan, chosen: options.platforms
+    ) { $0.isImage || $0 == .pull }
+    let failures = spread.failures
+    spread.failures = [:]
+    let outcome = try await walk(spread, console)
     if outcome.exitCode == 8 { throw CancellationError() }
     for index in open {
       let subject = subjects[index]
       let outputs = subject.target.image.flatMap { outcome.outputs[$0.label] } ?? []
-      var artifacts = outputs.compactMap { output -> ImageArtifact? in
-        if case .image(let image) = output.artifact { return image }
-        return nil
-      }
-      if !options.platforms.isEmpty { artifacts = artifacts.filter { options.platforms.contains($0.platform) } }
+      let artifacts = outputs.compactMap(\.image)
       if let base = subject.target.image.flatMap({ selection.plan.targets[$0.label]?.image?.label }) {
-        for case .image(let image) in (outcome.outputs[base] ?? []).map(\.artifact) {
-          bases[base, default: [:]][image.platform] = image.manifest
+        for label in [base] + artifacts.map({ base.on($0.platform) }) {
+          for image in (outcome.outputs[label] ?? []).compactMap(\.image) {
+            bases[base, default: [:]][image.platform] = image.manifest
+          }
         }
       }
       do {
+        if let failure = subject.target.image.flatMap({ failures[$0.label] }) { throw failure }
         guard let release = subject.entry.release, !artifacts.isEmpty else {
           let image = subject.target.image?.label.description ?? "its image"
-          throw Diagnostic.error(
-            outputs.isEmpty
-              ? "\(image) was not built" : "\(image) has no image for \(options.platforms.joined(separator: ", "))",
-            cause: .build)
+          throw Diagnostic.error("\(image) was not built", cause: .build)
         }
         var job = try PublishJob(release, artifacts: artifacts, in: session.store)
         job.floating = subject.entry.floating
@@ -103,10 +104,10 @@ package struct PublishRun {
     if outcome.exitCode != 0 { codes.insert(outcome.exitCode) }
   }
 
-  private func walk(to labels: [Label], _ console: Console) async throws -> BuildOutcome {
+  private func walk(_ spread: PlatformSpread, _ console: Console) async throws -> BuildOutcome {
     var build = options.build
     build.keepGoing = true
-    return try await console { try await session.walk(selection.plan, to: labels, build, $0) }
+    return try await console { try await session.walk(spread, build, $0) }
   }
 
   // MARK: What is published
@@ -163,7 +164,7 @@ package struct PublishRun {
       for test in selection.tests(of: subjects[index]) { wanted[test, default: []].append(index) }
     }
     guard !wanted.isEmpty else { return }
-    let outcome = try await walk(to: wanted.keys.sorted(), console)
+    let outcome = try await walk(PlatformSpread(plan: selection.plan, labels: wanted.keys.sorted()), console)
     if outcome.exitCode == 8 { throw CancellationError() }
     for (test, indices) in wanted where !outcome.succeeded.contains(test) {
       for index in indices {

@@ -28,8 +28,8 @@ struct PullExecution: Sendable {
     self.target = target
     self.store = store
     self.registries = registries
-    platform = planner.platform
-    key = planner.pullKey(of: digest)
+    platform = planner.platform(of: target)
+    key = planner.pullKey(of: digest, for: target)
   }
 
   func run() async throws -> ActionRecord {

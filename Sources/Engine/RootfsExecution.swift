@@ -83,7 +83,8 @@ struct RootfsExecution: Sendable {
     if status == 0 {
       let layer = try LayerImporter(store).importTar(FilePath(tar))
       let image = try ImageBuilder(store).build(
-        base: nil, platform: Workspace.platform, layers: [(layer, "slipway \(target.label)")],
+        base: nil, platform: target.platform ?? Workspace.platform,
+        layers: [(layer, "slipway \(target.label.withoutPlatform)")],
         change: ImageChange(target.declaration.config))
       record.outputs = [ActionRecord.Output(name: "image", path: "", artifact: .image(image))]
       // What a floating target was made of. A locked one is a function of its lock, and must give no other output.
@@ -99,6 +100,19 @@ struct RootfsExecution: Sendable {
     record.completedAt = CommandExecution.now()
     record.duration = Int64((ContinuousClock.now - clock).milliseconds)
     return record
+  }
+
+  /// What Debian calls a platform.
+  static func architecture(of platform: String, at span: SourceSpan? = nil) throws -> String {
+    let names = [
+      "linux/386": "i386", "linux/amd64": "amd64", "linux/arm/v5": "armel", "linux/arm/v7": "armhf",
+      "linux/arm64": "arm64", "linux/mips64le": "mips64el", "linux/ppc64le": "ppc64el", "linux/riscv64": "riscv64",
+      "linux/s390x": "s390x",
+    ]
+    if let name = names[platform] { return name }
+    throw Diagnostic.error(
+      "Debian has no packages for `\(platform)`", at: span,
+      hints: ["it has them for " + names.keys.sorted().joined(separator: ", ")])
   }
 
   private static var environment: [String] {
@@ -143,7 +157,8 @@ struct RootfsExecution: Sendable {
     }
     var packages = root.packages.map(\.value)
     if let lock { packages = lock.packages.map { "\($0.name)=\($0.version)" } }
-    let architecture = Workspace.platform.hasSuffix("arm64") ? "arm64" : "amd64"
+    let architecture = try Self.architecture(
+      of: target.platform ?? Workspace.platform, at: target.declaration.place.span)
     var arguments = [
       Self.tool, "--quiet", getuid() == 0 ? "--mode=root" : "--mode=unshare",
       "--variant=\(root.variant?.value ?? "minbase")", "--format=\(tar == nil ? "null" : "tar")",

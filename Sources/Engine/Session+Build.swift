@@ -25,9 +25,9 @@ extension Session {
     let state = BuildState(reading: statePath, basis: basis)
     let looked = try refresh(set, state)
     var stale = try resolve(set, state, options)
-    var planned: Plan?
+    var planned: PlatformSpread?
     if let looked, !stale.labels.isEmpty {
-      planned = try? plan(stale)
+      planned = try? await spread(stale.labels, in: plan(stale), chosen: options.platforms)
       if planned == nil || !looked.isSuperset(of: workspace.loadedPackages) {
         // A changed manifest names what was not looked at: it lies anywhere.
         try workspace.tree.refresh(.all)
@@ -51,15 +51,21 @@ extension Session {
         options, state.closure(of: stale.verified).filter { state.targets[$0].sort == .test }.map(state.label))
       return BuildOutcome(exitCode: 0)
     }
-    let plan = try planned ?? plan(stale)
+    let spread: PlatformSpread
+    if let planned {
+      spread = planned
+    } else {
+      spread = try await self.spread(stale.labels, in: plan(stale), chosen: options.platforms)
+    }
+    let plan = spread.plan
     for warning in plan.warnings { events.emit(Event(.cacheWarning, message: warning.rendered)) }
     let build = try Build(
       workspace: workspace, store: store, registries: registries, plan: plan, history: history, options: options,
       events: events)
     kept = (plan, build)
-    let walked = walkedLabels(stale.labels, plan)
+    let walked = walkedLabels(spread.labels, plan)
     let rest = already.filter { !walked.contains(state.label($0)) }
-    let outcome = try await build.run(stale.labels, already: rest.count) { self.report(rest, state, events) }
+    let outcome = try await build.run(spread, already: rest.count) { self.report(rest, state, events) }
     await registries.close()
     for warning in registries.takeWarnings() { events.emit(Event(.cacheWarning, message: warning.rendered)) }
     store.actions.noteUse(of: build.hits)
@@ -67,7 +73,8 @@ extension Session {
     try history.save()
     if !options.isDryRun {
       let tree = workspace.tree
-      try state.updated(with: plan, seen: build.seen, among: Set(tree.packages), stamp: tree.stamp).write(to: statePath)
+      let seen = await whole(build.seen, plan)
+      try state.updated(with: plan, seen: seen, among: Set(tree.packages), stamp: tree.stamp).write(to: statePath)
     }
     events.emit(Event(.buildFinished, exitCode: Int(outcome.exitCode)))
     let tests = already.filter { state.targets[$0].sort == .test }.map(state.label)
@@ -83,7 +90,7 @@ extension Session {
   /// What decides, besides the files of packages, whether an earlier result still counts.
   private var basis: Fingerprint {
     let hasher = FingerprintHasher()
-    hasher.update("state 1, rules \(ActionDescription.format), \(Workspace.platform)")
+    hasher.update("state 2, rules \(ActionDescription.format), \(Workspace.platform)")
     hasher.update(UInt64(store.generation))
     hasher.update(store.root.string)
     // A store that was removed and made again is another one.
@@ -176,7 +183,7 @@ extension Session {
       if let package = known(label.package), let index = state.index(of: label.name, in: package) {
         let sort = state.targets[index].sort
         if options.onlyTests, sort != .test, sort != .suite { continue }
-        if isPlain, verified[index] {
+        if isPlain, verified[index], coversPlatforms(state.targets[index], options) {
           resolution.verified.append(index)
           continue
         }

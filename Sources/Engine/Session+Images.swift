@@ -12,11 +12,12 @@ import Planning
 import SystemPackage
 
 extension Session {
-  /// Builds one image target; gives its label and its image.
+  /// Builds one image target; gives its label and its images, one for each platform.
   ///
+  /// - Parameter platforms: Those to build for; empty for all that it is for.
   /// - Throws: What stood in the way, or `BuildFailed` when the console has said it.
-  package func image(of text: String, events: EventStream) async throws -> (
-    label: Label, image: ImageArtifact
+  package func images(of text: String, platforms: [String], events: EventStream) async throws -> (
+    label: Label, images: PlatformImages
   ) {
     let lease = try await store.lease()
     defer { withExtendedLifetime(lease) {} }
@@ -24,11 +25,11 @@ extension Session {
     guard [.image, .rootfs, .pull].contains(target.rule) else {
       throw Diagnostic.error("\(target.label) has the rule `\(target.rule.rawValue)` and is no image")
     }
-    let outcome = try await walk(plan, to: [target.label], BuildOptions(), events)
+    let spread = try await spread([target.label], in: plan, chosen: platforms) { $0.isImage || $0 == .pull }
+    let outcome = try await walk(spread, BuildOptions(), events)
     for warning in registries.takeWarnings() { events.emit(Event(.cacheWarning, message: warning.rendered)) }
     guard outcome.exitCode == 0 else { throw BuildFailed(exitCode: outcome.exitCode) }
-    for case .image(let image) in (outcome.outputs[target.label] ?? []).map(\.artifact) { return (target.label, image) }
-    throw Diagnostic.error("\(target.label) gave no image", cause: .internal)
+    return (target.label, try PlatformImages((outcome.outputs[target.label] ?? []).compactMap(\.image), in: store))
   }
 
   /// A build failed, and said so.
@@ -36,33 +37,46 @@ extension Session {
     package var exitCode: Int32
   }
 
-  /// Pushes an image by digest and then its tag; gives the reference that names it for good.
-  package func push(_ image: ImageArtifact, to text: String) async throws -> Reference {
+  /// Pushes images by digest, then the index of them if they are several, then the tag; gives the reference that names
+  /// them for good.
+  package func push(_ images: PlatformImages, to text: String) async throws -> Reference {
     let reference = try Reference(text)
     guard reference.digest == nil else {
       throw Diagnostic.error(
         "`\(text)` names a digest; an image is pushed to a repository, or to a tag of it",
         hints: ["slipway image push … \(reference.name):TAG"])
     }
-    try await registries.client().push(
-      PushableImage(manifest: image.manifest, in: store), to: reference, tag: reference.tag)
+    let client = registries.client()
+    for image in images.images {
+      try await client.push(
+        PushableImage(manifest: image.manifest, in: store), to: reference,
+        tag: images.index == nil ? reference.tag : nil)
+    }
+    if let index = images.index {
+      let bytes = try store.read(index.digest, limit: 4 << 20)
+      try await client.pushManifest(bytes, mediaType: MediaType.index, to: reference, byDigest: true)
+      if reference.tag != nil {
+        try await client.pushManifest(bytes, mediaType: MediaType.index, to: reference, byDigest: false)
+      }
+    }
     await registries.close()
-    return reference.pinned(to: image.manifest)
+    return reference.pinned(to: images.digest)
   }
 
-  /// Writes an image as a tar for `skopeo`, `podman load` and `docker load`; to standard output where no path is given.
-  package func save(_ image: ImageArtifact, names: [String], to path: String?) throws {
+  /// Writes images as a tar for `skopeo`, `podman load` and `docker load`; to standard output where no path is given.
+  package func save(_ images: PlatformImages, names: [String], to path: String?) throws {
     for name in names where try Reference(name).tag == nil {
       throw Diagnostic.error("`\(name)` has no tag", hints: ["write `\(name):latest`"])
     }
     guard let path else {
-      return try ImageArchive(store).write(image, names: names, to: .standardOutput, path: "standard output")
+      return try ImageArchive(store).write(
+        images, platform: Workspace.platform, names: names, to: .standardOutput, path: "standard output")
     }
     let temporary = path + ".slipway-\(getpid())"
     let file = try Disk.open(temporary, O_WRONLY | O_CREAT | O_TRUNC)
     do {
       defer { try? file.close() }
-      try ImageArchive(store).write(image, names: names, to: file, path: path)
+      try ImageArchive(store).write(images, platform: Workspace.platform, names: names, to: file, path: path)
     } catch {
       unlink(temporary)
       throw error
@@ -70,10 +84,19 @@ extension Session {
     try Disk.rename(temporary, path)
   }
 
-  /// What an image is, as `slipway image inspect` prints it (`schemas/image.schema.json`).
-  package func inspection(of image: ImageArtifact) throws -> String {
-    let config = JSON(decoding: try store.read(image.config, limit: 16 << 20)) ?? .null
+  /// What images are, as `slipway image inspect` prints it (`schemas/image.schema.json`).
+  package func inspection(of images: PlatformImages) throws -> String {
+    let all = try images.images.map { try inspection(of: $0) }
+    guard let index = images.index else { return String(decoding: all[0].encoded, as: UTF8.self) }
     let document = JSON.object([
+      "index": .object(["digest": .string(index.digest.oci), "size": .number(index.size)]), "images": .array(all),
+    ])
+    return String(decoding: document.encoded, as: UTF8.self)
+  }
+
+  private func inspection(of image: ImageArtifact) throws -> JSON {
+    let config = JSON(decoding: try store.read(image.config, limit: 16 << 20)) ?? .null
+    return .object([
       "platform": .string(image.platform),
       "manifest": .object(["digest": .string(image.manifest.oci), "size": .number(image.manifestSize)]),
       "config": .object(["digest": .string(image.config.oci), "size": .number(image.configSize)]),
@@ -85,7 +108,6 @@ extension Session {
         }),
       "run": config["config"] ?? .object([:]),
     ])
-    return String(decoding: document.encoded, as: UTF8.self)
   }
 
   /// A digest that `updateImages` wrote, or would write.

@@ -85,15 +85,13 @@ extension Session {
     return folder
   }
 
-  /// Walks targets of a plan; keeps what was learnt as a build does.
-  func walk(_ plan: Plan, to labels: [Label], _ options: BuildOptions, _ events: EventStream) async throws
-    -> BuildOutcome
-  {
+  /// Walks targets; keeps what was learnt as a build does.
+  func walk(_ spread: PlatformSpread, _ options: BuildOptions, _ events: EventStream) async throws -> BuildOutcome {
     let build = try Build(
-      workspace: workspace, store: store, registries: registries, plan: plan, history: history, options: options,
-      events: events)
-    kept = (plan, build)
-    let outcome = try await build.run(labels)
+      workspace: workspace, store: store, registries: registries, plan: spread.plan, history: history,
+      options: options, events: events)
+    kept = (spread.plan, build)
+    let outcome = try await build.run(spread)
     store.actions.noteUse(of: build.hits)
     try workspace.tree.save()
     try history.save()

@@ -92,7 +92,8 @@ extension Build {
       return work(
         .image(
           ImageExecution(
-            workspace: workspace, store: store, snapshot: snapshot, folders: self.layers, target: target, base: base,
+            workspace: workspace, store: store, snapshot: snapshot, folders: self.layers, newLayers: newLayers,
+            target: target, base: base,
             layers: layers, key: key)), key)
     case .rootfs:
       let tool = try RootfsExecution.version()

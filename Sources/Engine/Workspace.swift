@@ -22,6 +22,7 @@ package final class Workspace: PackageSource, Sendable {
   package let tree: WorkingTree
   /// Warnings of the workspace's own files.
   package let warnings: [Diagnostic]
+  private let kindsDependOnPlatform: Bool
   private let loaded = Mutex<[WorkspacePath: LoadedPackage?]>([:])
   private static let manifestLimit = 4 << 20
 
@@ -61,6 +62,7 @@ package final class Workspace: PackageSource, Sendable {
       sources.append(SourceText(file: "@slipway//kinds:\(file.path)", bytes: file.bytes))
     }
     self.sources = sources
+    kindsDependOnPlatform = sources.dropFirst().contains { Self.namesPlatform($0.bytes) }
     kinds = sources.dropFirst().compactMap { Kind.decode($0, diagnostics: &diagnostics) }
     if diagnostics.hasErrors { throw diagnostics }
     warnings = diagnostics.diagnostics
@@ -107,7 +109,7 @@ package final class Workspace: PackageSource, Sendable {
     let missing = loaded.withLock { known in paths.filter { known[$0] == nil } }
     let found = mapInParallel(missing, chunk: 8) { path in
       var mistakes = DiagnosticList()
-      return (package: self.load(path, &mistakes), mistakes)
+      return (package: self.load(path, platform: Self.platform, &mistakes), mistakes)
     }
     for (_, mistakes) in found { diagnostics.diagnostics += mistakes.diagnostics }
     return loaded.withLock { known in
@@ -126,7 +128,8 @@ package final class Workspace: PackageSource, Sendable {
     packages(at: [path], diagnostics: &diagnostics)[0]
   }
 
-  private func load(_ path: WorkspacePath, _ diagnostics: inout DiagnosticList) -> LoadedPackage? {
+  /// Reads a package as its manifests read for a platform.
+  func load(_ path: WorkspacePath, platform: String, _ diagnostics: inout DiagnosticList) -> LoadedPackage? {
     let files = tree.files(in: path).map(\.path)
     guard !files.isEmpty else { return nil }
     func source(_ name: String, _ role: SourceText.Role) -> SourceText? {
@@ -143,12 +146,23 @@ package final class Workspace: PackageSource, Sendable {
     let metadata = source("metadata.yaml", .data)
     let targets = source("targets.yaml", .template)
     guard metadata != nil || targets != nil else { return nil }
-    let context = LoadingContext(settings: settings, kinds: kinds, platform: Self.platform)
+    let context = LoadingContext(settings: settings, kinds: kinds, platform: platform)
     guard
       let declaration = loadPackage(
         path: path, metadata: metadata, targets: targets, files: files, context: context, diagnostics: &diagnostics)
     else { return nil }
-    return LoadedPackage(declaration: declaration, files: files)
+    let dependsOnPlatform = kindsDependOnPlatform || targets.map { Self.namesPlatform($0.bytes) } ?? false
+    return LoadedPackage(declaration: declaration, files: files, dependsOnPlatform: dependsOnPlatform)
+  }
+
+  /// Whether the reference `${platform}` may stand in a text.
+  private static func namesPlatform(_ text: [UInt8]) -> Bool {
+    var rest = text[...]
+    while let start = rest.firstIndex(of: UInt8(ascii: "$")) {
+      if rest[start...].starts(with: "${platform".utf8) { return true }
+      rest = rest[(start + 1)...]
+    }
+    return false
   }
 
   /// Writes a file of the workspace whole: beside it first, then under its name, with the mode that it had.

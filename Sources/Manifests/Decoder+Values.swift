@@ -61,6 +61,14 @@ extension Decoder {
     return value
   }
 
+  /// `linux/arm64`, as OCI writes it; with a variant where one is needed to tell processors apart.
+  mutating func platform(_ node: Node?, _ what: Subject) -> Located<String>? {
+    guard let text = string(node, what, "a platform such as `linux/arm64`", where: PlatformText.isPlatform) else {
+      return nil
+    }
+    return Located(PlatformText.normalized(text.value), at: text.place)
+  }
+
   mutating func label(_ node: Node?, _ what: Subject) -> Located<String>? {
     guard let text = string(node, what) else { return nil }
     if let problem = LabelText.problem(text.value) {

@@ -5,6 +5,9 @@ package enum Rule: String, CaseIterable, Hashable, Sendable {
   /// Whether it runs a command that the user wrote.
   package var runsCommand: Bool { self == .fetch || self == .action || self == .test }
 
+  /// Whether it gives an image that may be for several platforms.
+  package var isImage: Bool { self == .image || self == .rootfs }
+
   /// What may be written in a target of this rule.
   package var attributes: [Attribute] { Self.attributeTable[self] ?? [] }
 
@@ -23,11 +26,11 @@ package enum Rule: String, CaseIterable, Hashable, Sendable {
     case .rootfs:
       return all + [
         .suite, .packages, .exclude, .customize, .components, .variant, .mirror, .keyring, .lock, .snapshot,
-        .config, .timeout,
+        .config, .timeout, .platforms,
       ]
     case .pull: return all + [.image]
     case .action: return all + command
-    case .image: return all + [.base, .layers, .config]
+    case .image: return all + [.base, .layers, .config, .platforms]
     case .test: return all + command + [.flaky, .freshness]
     case .suite: return all + [.tests]
     case .publish: return all + [.image, .metadata]
@@ -58,14 +61,15 @@ package enum Attribute: String, CaseIterable, Hashable, Sendable {
   case inputs, image, run, stdin, outputs, env, cwd, network
   case timeout, cpu, memory, processes, scratch, retries, secrets
   case plan, urls, flaky, freshness
-  case base, layers, config
+  case base, layers, config, platforms
   case suite, packages, exclude, customize, components, variant, mirror, keyring, lock, snapshot
   case tests, metadata
 
   /// Whether it holds a list, so that `+name:` can append to it.
   package var isList: Bool {
     switch self {
-    case .if, .needs, .srcs, .inputs, .run, .secrets, .layers, .packages, .exclude, .customize, .components, .tests:
+    case .if, .needs, .srcs, .inputs, .run, .secrets, .layers, .platforms, .packages, .exclude, .customize, .components,
+      .tests:
       true
     default: false
     }

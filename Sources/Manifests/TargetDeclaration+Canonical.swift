@@ -70,6 +70,7 @@ extension TargetDeclaration {
           layers.map { object([("from", JSONText.string($0.from.value)), ("to", JSONText.string($0.to.value))]) }))
     }
     if let text = config.canonicalText { add(.config, text) }
+    add(.platforms, strings(platforms))
     if let rootfs { for (name, json) in rootfs.attributeTexts { add(name, json) } }
     if !tests.isEmpty { add(.tests, array(tests.map { marked($0.label.value, $0.isOptional) })) }
     add(.metadata, metadata?.jsonText(sortedKeys: true))

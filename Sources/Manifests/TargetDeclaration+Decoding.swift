@@ -202,6 +202,12 @@ extension Decoder {
       target.layers += list(node, "`layers`") { decoder, node, _ in decoder.layer(node) }
     }
     if let node = fields["config"] { target.config = configuration(node) }
+    for node in fields.all("platforms") {
+      let platforms = list(node, "`platforms`") { $0.platform($1, $2) }
+      for platform in platforms where !target.platforms.contains(where: { $0.value == platform.value }) {
+        target.platforms.append(platform)
+      }
+    }
   }
 
   private mutating func layer(_ node: Node) -> TargetDeclaration.Layer? {

@@ -39,6 +39,8 @@ package struct TargetDeclaration: Sendable {
   package var base: Located<String>?
   package var layers: [Layer] = []
   package var config = ImageConfiguration()
+  /// image, rootfs: `linux/amd64`, each once, as written; empty for those that the base offers, or for this machine's.
+  package var platforms: [Located<String>] = []
 
   package var rootfs: RootFileSystem?
 

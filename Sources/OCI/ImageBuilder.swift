@@ -97,8 +97,11 @@ package struct ImageBuilder: Sendable {
       else { throw malformed("a descriptor or a configuration") }
       return ImageArtifact.Layer(diffID: diffID, digest: digest, size: size)
     }
+    // Of `arm64` there is but one variant.
+    let variant = architecture == "arm64" ? nil : config["variant"]?.string.flatMap { $0.isEmpty ? nil : $0 }
     return ImageArtifact(
-      platform: os + "/" + architecture, layers: taken, config: configDigest, configSize: configSize,
+      platform: [os, architecture, variant].compactMap(\.self).joined(separator: "/"), layers: taken,
+      config: configDigest, configSize: configSize,
       manifest: digest, manifestSize: bytes.count, run: Self.run(config["config"]?.object ?? [:]))
   }
 

@@ -20,6 +20,13 @@ package struct ImageLayout: Sendable {
   ///     nobody writes.
   package func write(_ images: [(image: ImageArtifact, name: String?)], to path: FilePath, linking: Bool = false) throws
   {
+    try write(images.map { (try PlatformImages([$0.image], in: store), $0.name) }, to: path, linking: linking)
+  }
+
+  /// As above; images for several platforms are under one name.
+  package func write(
+    _ images: [(images: PlatformImages, name: String?)], to path: FilePath, linking: Bool = false
+  ) throws {
     guard let name = path.lastComponent?.string else {
       throw Diagnostic.error("`\(path)` cannot be written as an image layout", cause: .input)
     }
@@ -35,16 +42,14 @@ package struct ImageLayout: Sendable {
     }
   }
 
-  private func fill(_ folder: FilePath, _ images: [(image: ImageArtifact, name: String?)], linking: Bool) throws {
+  private func fill(
+    _ folder: FilePath, _ images: [(images: PlatformImages, name: String?)], linking: Bool
+  ) throws {
     let blobs = folder.appending("blobs").appending("sha256")
     try Disk.makeFolders(blobs.string)
     var written: Set<Digest> = []
-    for (image, _) in images {
-      let parts =
-        image.layers.map { ($0.digest, $0.size) } + [
-          (image.config, image.configSize), (image.manifest, image.manifestSize),
-        ]
-      for (digest, size) in parts where written.insert(digest).inserted {
+    for (images, _) in images {
+      for (digest, size) in images.blobs where written.insert(digest).inserted {
         let place = blobs.appending(digest.hex)
         if linking, try link(store.path(of: digest, executable: false).string, place.string) == 0 { continue }
         try store.export(.file(FileArtifact(digest: digest, size: size, isExecutable: false)), to: place)
@@ -52,7 +57,7 @@ package struct ImageLayout: Sendable {
     }
     let index = JSON.object([
       "schemaVersion": .number(2), "mediaType": .string(MediaType.index),
-      "manifests": .array(images.map { ImageBuilder.manifestDescriptor($0.image, name: $0.name) }),
+      "manifests": .array(images.map { $0.images.descriptor(name: $0.name) }),
     ])
     try write(index.encoded, to: folder.appending("index.json"))
     try write(JSON.object(["imageLayoutVersion": .string("1.0.0")]).encoded, to: folder.appending("oci-layout"))

@@ -10,6 +10,7 @@ import Manifests
 /// Keys come late (Bazel's and Shake's early cutoff): a dependency that ran again but gave equal bytes changes nothing.
 package struct ActionPlanner {
   package let targets: [Label: Target]
+  /// This machine's, which targets are for unless they say otherwise.
   package let platform: String
   /// Outputs of every target that has finished.
   package var outputs: [Label: [ActionRecord.Output]] = [:]
@@ -27,6 +28,8 @@ package struct ActionPlanner {
     self.fingerprints = fingerprints
     self.bundled = bundled
   }
+
+  package func platform(of target: Target) -> String { target.platform ?? platform }
 
   /// Where a test may write its JUnit XML; collected like an output.
   package static let junitPath = "/tmp/slipway-junit.xml"
@@ -75,7 +78,7 @@ package struct ActionPlanner {
       rule: target.rule, arguments: try declaration.run.map(fill),
       environment: environment.sorted { $0.key < $1.key }.map { ($0.key, $0.value) },
       workingDirectory: workingDirectory,
-      outputs: declaration.outputs.map { ($0.name.value, $0.path.value) }, platform: platform,
+      outputs: declaration.outputs.map { ($0.name.value, $0.path.value) }, platform: platform(of: target),
       network: declaration.network?.value ?? (target.rule == .fetch ? .host : .none), image: image, inputs: inputs,
       secrets: declaration.secrets.map(\.name.value), stdin: try declaration.stdin.map(fill))
   }
@@ -109,10 +112,10 @@ package struct ActionPlanner {
   }
 
   /// The key of a `pull`: the digest alone, from whatever registry or mirror it comes.
-  package func pullKey(of digest: Digest) -> ActionKey {
+  package func pullKey(of digest: Digest, for target: Target) -> ActionKey {
     ActionKey { sink in
       sink.field(.rule, "pull", ActionDescription.format)
-      sink.field(.platform, "platform", platform)
+      sink.field(.platform, "platform", platform(of: target))
       sink.field(.image, "digest", digest.oci)
     }
   }
@@ -162,7 +165,7 @@ package struct ActionPlanner {
     let config = target.declaration.config
     return ActionKey { sink in
       sink.field(.rule, "image", ActionDescription.format)
-      sink.field(.platform, "platform", platform)
+      sink.field(.platform, "platform", platform(of: target))
       sink.field(.image, "base", base?.config.hex ?? "scratch")
       if let base { base.describeRun(into: &sink) }
       for (index, layer) in layers.enumerated() {
@@ -191,7 +194,7 @@ package struct ActionPlanner {
     let root = target.declaration.rootfs
     return ActionKey { sink in
       sink.field(.rule, "rootfs", ActionDescription.format)
-      sink.field(.platform, "platform", platform)
+      sink.field(.platform, "platform", platform(of: target))
       sink.field(.setting, "mmdebstrap", tool)
       sink.field(.setting, "suite", root?.suite.value ?? "")
       sink.field(.setting, "variant", root?.variant?.value ?? "minbase")
@@ -256,7 +259,7 @@ package struct ActionPlanner {
           path: Self.join(folder ?? root, file.path.relative(to: reference.label.package)), content: .source(file))
       }
       for part in target.parts { all += try placed(TargetOutput(part), in: folder, place: place, names: &names) }
-      names[reference.label.name] = folder ?? root
+      names[reference.label.withoutPlatform.name] = folder ?? root
       return all
     }
     var all: [PlacedInput] = []
@@ -275,7 +278,8 @@ package struct ActionPlanner {
           hints: ["run the command in it: image: \(reference.label)"])
       }
       names[output.name] = path
-      if names[reference.label.name] == nil { names[reference.label.name] = path }
+      let name = reference.label.withoutPlatform.name
+      if names[name] == nil { names[name] = path }
     }
     return all
   }

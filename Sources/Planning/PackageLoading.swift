@@ -13,20 +13,23 @@ package protocol PackageSource {
 package struct LoadedPackage: Sendable {
   package var declaration: PackageDeclaration
   package var files: [String]
+  /// Whether `${platform}` may stand in what it was read from.
+  package var dependsOnPlatform: Bool
 
-  package init(declaration: PackageDeclaration, files: [String]) {
+  package init(declaration: PackageDeclaration, files: [String], dependsOnPlatform: Bool = false) {
     self.declaration = declaration
     self.files = files
+    self.dependsOnPlatform = dependsOnPlatform
   }
 }
 
 /// The targets of some packages and of all that they depend on.
 package struct Plan: Sendable {
-  package private(set) var targets: [Label: Target] = [:]
-  package private(set) var packages: [WorkspacePath: LoadedPackage] = [:]
+  package internal(set) var targets: [Label: Target] = [:]
+  package internal(set) var packages: [WorkspacePath: LoadedPackage] = [:]
   /// Pulls of images that manifests name in place of a target; they belong to no package.
-  package private(set) var pulls: Set<Label> = []
-  package private(set) var graph: TargetGraph
+  package internal(set) var pulls: Set<Label> = []
+  package internal(set) var graph: TargetGraph
   /// What a build says once, although it is no mistake.
   package private(set) var warnings: [Diagnostic] = []
 

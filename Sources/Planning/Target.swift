@@ -8,6 +8,8 @@ package struct Target: Sendable {
   package var label: Label
   package var kind: String?
   package var declaration: TargetDeclaration
+  /// The platform that it is built for; `nil` for this machine's.
+  package var platform: String?
 
   /// `files`: the matched files of its own package.
   package var sources: [WorkspacePath] = []

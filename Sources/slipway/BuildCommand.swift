@@ -6,6 +6,7 @@ import Engine
 import Events
 import Glibc
 import Graph
+import OCI
 import SystemPackage
 
 /// What `build` and `test` share.
@@ -39,6 +40,8 @@ struct BuildArguments: ParsableArguments {
   @Flag(help: "Say what would execute, and execute nothing.")
   var dryRun = false
 
+  @OptionGroup var platforms: PlatformOptions
+
   @Option(help: "Write every event to this file, as JSON lines.")
   var events: String?
 
@@ -68,6 +71,7 @@ struct BuildArguments: ParsableArguments {
     options.isDryRun = dryRun
     options.onlyTests = onlyTests
     options.junitFolder = junit
+    options.platforms = platforms.chosen
     let outcome = try await Self.build(
       session, patterns, options, eventsPath: events, tracePath: trace, quiet: dryRun)
     if dryRun {
@@ -93,8 +97,12 @@ struct BuildArguments: ParsableArguments {
   }
 
   /// Builds one image target, with the console.
-  static func image(_ session: Session, _ label: String) async throws -> (label: Label, image: ImageArtifact) {
-    try await withConsole(BuildOptions()) { try await session.image(of: label, events: $0) }
+  static func images(_ session: Session, _ label: String, _ platforms: [String]) async throws -> (
+    label: Label, images: PlatformImages
+  ) {
+    try await withConsole(BuildOptions()) {
+      try await session.images(of: label, platforms: platforms, events: $0)
+    }
   }
 
   /// Runs something with the console as this process's terminal wants it.

@@ -14,6 +14,7 @@ struct ImageCommand: AsyncParsableCommand {
       commandName: "save", abstract: "Writes an image as a tar that skopeo, podman and docker load.")
 
     @OptionGroup var common: CommonOptions
+    @OptionGroup var platforms: PlatformOptions
     @Argument(help: "An image target.", completion: .labels) var label: String
     @Option(name: .shortAndLong, help: "The file; standard output without it.") var output: String?
     @Option(name: .shortAndLong, help: "repository:tag that the image gets where it is loaded.") var tag: [String] = []
@@ -24,8 +25,8 @@ struct ImageCommand: AsyncParsableCommand {
 
     func run() async throws {
       let session = try common.session()
-      let image = try await BuildArguments.image(session, label).image
-      try session.save(image, names: tag, to: output)
+      let images = try await BuildArguments.images(session, label, platforms.chosen).images
+      try session.save(images, names: tag, to: output)
     }
   }
 
@@ -34,13 +35,14 @@ struct ImageCommand: AsyncParsableCommand {
       commandName: "push", abstract: "Pushes an image and prints the reference that names it for good.")
 
     @OptionGroup var common: CommonOptions
+    @OptionGroup var platforms: PlatformOptions
     @Argument(help: "An image target.", completion: .labels) var label: String
     @Argument(help: "registry/repository[:tag].") var reference: String
 
     func run() async throws {
       let session = try common.session()
-      let image = try await BuildArguments.image(session, label).image
-      print(try await session.push(image, to: reference))
+      let images = try await BuildArguments.images(session, label, platforms.chosen).images
+      print(try await session.push(images, to: reference))
     }
   }
 
@@ -49,11 +51,13 @@ struct ImageCommand: AsyncParsableCommand {
       commandName: "inspect", abstract: "Prints an image's digests, layers and configuration as JSON.")
 
     @OptionGroup var common: CommonOptions
+    @OptionGroup var platforms: PlatformOptions
     @Argument(help: "An image target.", completion: .labels) var label: String
 
     func run() async throws {
       let session = try common.session()
-      print(try session.inspection(of: try await BuildArguments.image(session, label).image))
+      let images = try await BuildArguments.images(session, label, platforms.chosen).images
+      print(try session.inspection(of: images))
     }
   }
 }

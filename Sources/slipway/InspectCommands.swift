@@ -4,14 +4,17 @@ import Engine
 import Graph
 import SystemPackage
 
-struct ExplainCommand: ParsableCommand {
+struct ExplainCommand: AsyncParsableCommand {
   static let configuration = CommandConfiguration(
     commandName: "explain", abstract: "Says why a target would run, or why it was a hit.")
 
   @OptionGroup var common: CommonOptions
+  @OptionGroup var platforms: PlatformOptions
   @Argument(help: "The target.", completion: .labels) var label: String
 
-  func run() throws { print(try common.session().explain(label), terminator: "") }
+  func run() async throws {
+    print(try await common.session().explain(label, platforms: platforms.chosen), terminator: "")
+  }
 }
 
 struct LogsCommand: ParsableCommand {
@@ -19,23 +22,27 @@ struct LogsCommand: ParsableCommand {
     commandName: "logs", abstract: "Prints the log of a target's last run.")
 
   @OptionGroup var common: CommonOptions
+  @Option(help: "Its run for another platform than this machine's.") var platform: String?
   @Argument(help: "The target.", completion: .labels) var label: String
 
   func run() throws {
-    let bytes = try common.session().log(of: label)
+    let bytes = try common.session().log(of: label, platform: platform)
     _ = try FileDescriptor.standardOutput.writeAll(bytes)
   }
 }
 
-struct OutputsCommand: ParsableCommand {
+struct OutputsCommand: AsyncParsableCommand {
   static let configuration = CommandConfiguration(
     commandName: "outputs", abstract: "Copies a built target's outputs to .slipway/out and prints where they are.")
 
   @OptionGroup var common: CommonOptions
+  @OptionGroup var platforms: PlatformOptions
   @Argument(help: "The target.", completion: .labels) var label: String
 
-  func run() throws {
-    for output in try common.session().exportOutputs(of: label) { print("\(output.name)\t\(output.path)") }
+  func run() async throws {
+    for output in try await common.session().exportOutputs(of: label, platforms: platforms.chosen) {
+      print("\(output.name)\t\(output.path)")
+    }
   }
 }
 

@@ -39,8 +39,7 @@ struct PublishCommand: AsyncParsableCommand {
   @Flag(help: "Restore what is missing of published versions, without building.")
   var repair = false
 
-  @Option(parsing: .unconditionalSingleValue, help: "Publish this platform only, such as linux/amd64; may be repeated.")
-  var platform: [String] = []
+  @OptionGroup var platforms: PlatformOptions
 
   @Flag(help: "Publish images whose root file system has no lock.")
   var allowFloating = false
@@ -59,9 +58,6 @@ struct PublishCommand: AsyncParsableCommand {
     if let prerelease, prerelease.isEmpty || prerelease.utf8.count > 64 || !prerelease.utf8.allSatisfy(Self.isWord) {
       throw ValidationError("--prerelease must be letters and digits, such as a commit's first ten")
     }
-    for platform in platform where platform.split(separator: "/").count < 2 {
-      throw ValidationError("`\(platform)` is not a platform such as linux/amd64")
-    }
     if let jobs, !(1...4096).contains(jobs) { throw ValidationError("--jobs must be between 1 and 4096") }
     if repair, dryRun { throw ValidationError("--repair and --dry-run exclude each other") }
   }
@@ -79,7 +75,7 @@ struct PublishCommand: AsyncParsableCommand {
     options.registry = registry
     options.metadataStore = metadataStore
     options.isRepair = repair
-    options.platforms = platform
+    options.platforms = platforms.chosen
     options.allowsFloating = allowFloating
     options.progress = { Slipway.write($0 + "\n") }
     options.warn = { Slipway.write($0.rendered) }

@@ -21,9 +21,9 @@ struct RunCommand: AsyncParsableCommand {
 
   func run() async throws {
     let session = try common.session()
-    let built = try await BuildArguments.image(session, label)
+    let built = try await BuildArguments.images(session, label, [Workspace.platform])
     let code = try await session.run(
-      built.image, of: built.label, arguments: arguments, mounts: mount,
+      built.images.preferred(Workspace.platform), of: built.label, arguments: arguments, mounts: mount,
       network: SandboxSpec.Network(rawValue: network) ?? .none)
     throw ExitCode(code)
   }
