@@ -15,6 +15,7 @@ build: setup
 	  --explicit-target-dependency-import-check error
 
 test: setup
+	@.ci/servers
 	swift build --build-tests --explicit-target-dependency-import-check error
 	@# All at once, each test would end when the last one does, and no clock in it would mean anything.
 	swift test --skip-build --experimental-maximum-parallelization-width 2
@@ -39,4 +40,4 @@ setup:
 	@.ci/setup
 
 clean:
-	rm -rf .build .build-release
+	rm -rf .build .build-release .build-servers

@@ -19,6 +19,7 @@ let nio: Target.Dependency = .product(name: "NIOCore", package: "swift-nio")
 let nioHTTP: Target.Dependency = .product(name: "NIOHTTP1", package: "swift-nio")
 let nioPosix: Target.Dependency = .product(name: "NIOPosix", package: "swift-nio")
 let nioTLS: Target.Dependency = .product(name: "NIOSSL", package: "swift-nio-ssl")
+let protobuf: Target.Dependency = .product(name: "SwiftProtobuf", package: "swift-protobuf")
 let arguments: Target.Dependency = .product(name: "ArgumentParser", package: "swift-argument-parser")
 
 let package = Package(
@@ -31,6 +32,7 @@ let package = Package(
     .package(url: "https://github.com/swift-server/async-http-client", from: "1.37.0"),
     .package(url: "https://github.com/apple/swift-nio", from: "2.101.2"),
     .package(url: "https://github.com/apple/swift-nio-ssl", from: "2.37.6"),
+    .package(url: "https://github.com/apple/swift-protobuf", from: "1.39.0"),
   ],
   targets: [
     .systemLibrary(name: "CXXHash", pkgConfig: "libxxhash", providers: [.apt(["libxxhash-dev"])]),
@@ -44,6 +46,9 @@ let package = Package(
     module("Manifests", ["Diagnostics", "Digests", "Files", "CYAML"]),
     module("Graph", ["Diagnostics", "Digests", "Files"]),
     module("Caching", ["Diagnostics", "Digests", "Files", "CAttributes", system]),
+    .target(
+      name: "RemoteExecutionAPI", dependencies: [protobuf], exclude: ["Protos", "generate"],
+      swiftSettings: strict),
     .target(name: "CSandbox"),
     module(
       "Kinds",
@@ -91,6 +96,7 @@ let package = Package(
     // Random numbers that repeat, for tests.
     .target(name: "SeededRandom", path: "Tests/SeededRandom", swiftSettings: strict),
     tests("TidyTests", []),
+    tests("RemoteExecutionAPITests", ["RemoteExecutionAPI", system], exclude: ["compare-descriptors.py"]),
     tests("PlanningTests", ["Planning", "Manifests", "Graph", "Files", "Caching", "Digests", "Diagnostics"]),
     tests("EngineTests", ["Engine", "Caching", "Digests", "Diagnostics", "Files", "Graph", system]),
     tests("DiagnosticsTests", ["Diagnostics"]),

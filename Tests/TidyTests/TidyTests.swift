@@ -24,7 +24,7 @@ import Testing
   }
 
   @Test func `no file is longer than 600 lines`() {
-    for file in Self.files where file.lines.count > 600 {
+    for file in Self.files where file.lines.count > 600 && !file.path.contains("/Generated/") {
       Issue.record("\(file.path) has \(file.lines.count) lines; a reader holds 600: split it where it does two things")
     }
   }
@@ -35,7 +35,7 @@ import Testing
     ("try!", "let the caller know"), ("as! ", "use a conditional cast"),
   ])
   func `a banned call is not used`(call: String, instead: String) {
-    for file in Self.files where file.path.hasPrefix("Sources/") {
+    for file in Self.files where file.path.hasPrefix("Sources/") && !file.path.contains("/Generated/") {
       for (number, line) in file.lines.enumerated() {
         let isComment = line.drop { $0 == " " }.hasPrefix("//")
         let isWhole = call != "import Foundation" || line == call
