@@ -125,7 +125,11 @@ extension Store {
   {
     let fd = openat(folder.rawValue, entry, flags | O_CLOEXEC)
     if fd >= 0 { return FileDescriptor(rawValue: fd) }
-    if errno == EACCES, fchmodat(folder.rawValue, entry, 0o700, 0) == 0 {
+    let error = errno
+    // Whether it is executable must still show, should it be looked at again.
+    let executable = (try? Disk.status(entry, at: folder.rawValue)).flatMap(\.self).map { $0.permissions & 0o100 } ?? 0
+    let mode = flags & O_DIRECTORY != 0 ? 0o700 : 0o400 | executable
+    if error == EACCES, fchmodat(folder.rawValue, entry, mode, 0) == 0 {
       let fd = openat(folder.rawValue, entry, flags | O_CLOEXEC)
       if fd >= 0 { return FileDescriptor(rawValue: fd) }
     }

@@ -46,7 +46,7 @@ struct OCIRuntime: Sendable {
     }
     return [
       mount("proc", "/proc", ["nosuid", "nodev", "noexec"]),
-      mount("tmpfs", "/dev", ["nosuid", "mode=755", "size=65536k"]),
+      mount("tmpfs", "/dev", ["nosuid", "ro", "mode=755", "size=65536k"]),
       mount("devpts", "/dev/pts", ["nosuid", "noexec", "newinstance", "ptmxmode=0666", "mode=0620"]),
       mount("tmpfs", "/dev/shm", ["nosuid", "nodev", "mode=1777", "size=\(scratch)"]),
     ]

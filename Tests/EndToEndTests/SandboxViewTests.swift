@@ -34,7 +34,7 @@ import Testing
     let project = try Project()
     try project.app(
       "env: {rule: action, image: //base:image, env: {OWN: 'a b', EMPTY: ''},",
-      "  run: [sh, -c, 'env | sort >out; id >>out; pwd >>out'],",
+      "  run: [sh, -c, 'env | sort >out; id -u >>out; id -g >>out; pwd >>out'],",
       "  outputs: {out: out}}")
     let result = try project.run(
       "build", "//app:env", environment: ["LEAK": "1", "LC_ALL": "de_DE", "TZ": "Asia/Tokyo"])
@@ -51,7 +51,8 @@ import Testing
         SOURCE_DATE_EPOCH=315532800
         TMPDIR=/tmp
         TZ=UTC
-        uid=1000 gid=1000
+        1000
+        1000
         /src/app
 
         """)
