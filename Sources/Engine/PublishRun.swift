@@ -87,8 +87,11 @@ package struct PublishRun {
         }
       }
       do {
+        if let image = subject.target.image?.label, spread.narrowed.contains(image) {
+          subjects[index].entry.release?.isNarrowed = true
+        }
         if let failure = subject.target.image.flatMap({ failures[$0.label] }) { throw failure }
-        guard let release = subject.entry.release, !artifacts.isEmpty else {
+        guard let release = subjects[index].entry.release, !artifacts.isEmpty else {
           let image = subject.target.image?.label.description ?? "its image"
           throw Diagnostic.error("\(image) was not built", cause: .build)
         }

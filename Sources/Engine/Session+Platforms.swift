@@ -15,6 +15,8 @@ struct PlatformSpread {
   var labels: [Label]
   /// Of the labels as they were asked for: their images, by platform in byte order.
   var images: [Label: [Label]] = [:]
+  /// Labels whose images are for more platforms than those that are taken.
+  var narrowed: Set<Label> = []
   /// Labels that are not walked: what keeps their platforms from being known, or that none of them is asked for.
   var failures: [Label: any Error] = [:]
 }
@@ -55,6 +57,7 @@ extension Session {
           return label.on(platform)
         }
         spread.images[label] = variants
+        if taken.count < all.count { spread.narrowed.insert(label) }
         spread.labels += variants
       } catch {
         spread.failures[label] = error

@@ -61,6 +61,15 @@ extension Release {
     if let version = published.version {
       let differences = version.manifest == manifest ? [] : Self.differences(images, version)
       if !differences.isEmpty { return .changed(differences) }
+      // Another machine may build the rest, if somebody said so; else it would be lost with nobody noticing.
+      let missing = version.configs.keys.filter { name in !name.isEmpty && !images.contains { $0.platform == name } }
+      if !missing.isEmpty, !images.isEmpty, !isNarrowed, version.manifest != manifest {
+        let list = missing.sorted().joined(separator: ", ")
+        return .refused(
+          "it is published for \(list) too, which the image is not for any more",
+          hint: "give it a new version: slipway bump \(package) patch; or leave it out on purpose: "
+            + images.map { "--platform \($0.platform)" }.joined(separator: " "))
+      }
       return .identical(tags: movesLatest(published) && published.latest != version.manifest ? ["latest"] : [])
     }
     if channel != .preview, let newest = published.newest, version < newest { return .older(than: newest) }
@@ -81,7 +90,9 @@ extension Release {
 
   private static func differences(_ images: [BuiltImage], _ version: PublishedVersion) -> [PublishState.Difference] {
     images.compactMap { image in
-      let published = version.configs[image.platform] ?? (images.count == 1 ? version.configs[""] : nil)
+      // A lone manifest does not say its platform; it is for this one if there is but one, or if it is the very image.
+      let lone = version.configs[""].flatMap { images.count == 1 || $0 == image.config ? $0 : nil }
+      let published = version.configs[image.platform] ?? lone
       if published == image.config { return nil }
       return PublishState.Difference(platform: image.platform, built: image.config, published: published)
     }

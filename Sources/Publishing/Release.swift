@@ -39,6 +39,8 @@ package struct Release: Hashable, Sendable {
   package var channel: ReleaseChannel
   /// Repositories whose releases must be out first, since this one's metadata names their images.
   package var after: [String] = []
+  /// Platforms that the image is for were left out on purpose.
+  package var isNarrowed = false
 
   package init(
     label: String, repository: String, reference: Reference, version: SemanticVersion, channel: ReleaseChannel

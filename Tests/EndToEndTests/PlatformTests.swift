@@ -18,6 +18,11 @@ import Testing
   /// A workspace whose `//base:image` has a program for each platform that writes the platform's name to `out`.
   private func project(_ name: String = "work") throws -> Project {
     let project = try Project(name)
+    try fill(project)
+    return project
+  }
+
+  private func fill(_ project: Project) throws {
     for platform in Self.both {
       try project.write("native/\(platform)/make", try program(platform, project), mode: 0o755)
       try project.write("native/\(platform)/targets.yaml", "targets: {make: {rule: files, srcs: [make]}}\n")
@@ -35,7 +40,6 @@ import Testing
       default: image
 
       """)
-    return project
   }
 
   /// A program without a library, by the compiler that these tests were built with.
@@ -234,6 +238,46 @@ import Testing
     let changed = try project.build("//app:data")
     #expect(changed.executed.contains("//app:data@\(Self.foreign)"))
     #expect(!changed.executed.contains("//app:data"))
+  }
+
+  // MARK: Published
+
+  @Test func `a version is published for all platforms, and compared platform by platform`() throws {
+    let site = try PublishProject()
+    let project = site.project
+    try fill(project)
+    try site.connector("source-a", "1.0.0", text: "one")
+    let path = "connectors/source-a/targets.yaml"
+    let whole = try project.read(path)
+    #expect(try site.publish().status == 0)
+    let raw = try site.run(
+      "skopeo", "inspect", "--raw", "--tls-verify=false", "docker://\(site.server.host)/airbyte/source-a:1.0.0")
+    #expect(raw.contains("application/vnd.oci.image.index.v1+json"))
+    #expect(site.tags("airbyte/source-a") == ["1.0.0", "latest"])
+    let receipt = try project.read(".slipway/publish/receipts/airbyte/source-a/1.0.0.json")
+    #expect(receipt.contains(#""linux/amd64":"sha256:"#) && receipt.contains(#""linux/arm64":"sha256:"#))
+
+    let again = try site.publish("--json")
+    #expect(again.standardOutput.contains(#""state":"identical""#), "\(again.standardOutput)")
+    // Left out on purpose: what is there is compared, and nothing is pushed.
+    let narrowed = try site.publish("--json", "--platform", Self.foreign)
+    #expect(narrowed.status == 0 && narrowed.standardOutput.contains(#""state":"identical""#), "\(narrowed)")
+    #expect(site.link("airbyte/source-a", "1.0.0")?.isEmpty == false)
+    // Lost: an error that names it.
+    try project.write(path, whole.replacing("rule: image,", with: "rule: image, platforms: [\(Self.host)],"))
+    let lost = try site.publish()
+    #expect(lost.status == 1)
+    #expect(lost.standardError.contains("it is published for \(Self.foreign) too"), "\(lost.standardError)")
+    // Never published under this name: only what was asked for goes out.
+    try project.write(path, whole)
+    try site.connector("source-a", "1.1.0", text: "two")
+    #expect(try site.publish("--platform", Self.host).status == 0)
+    let more = try site.publish()
+    #expect(more.status == 1)
+    #expect(more.standardError.contains("\(Self.foreign): the image is sha256:"), "\(more.standardError)")
+    let none = try site.publish("--platform", "linux/s390x")
+    #expect(none.status != 0)
+    #expect(none.standardError.contains("it is for linux/amd64, linux/arm64"), "\(none.standardError)")
   }
 
   // MARK: Platforms that are not there

@@ -83,17 +83,31 @@ import Testing
     // A lone manifest says no platform: it cannot stand for two.
     #expect(
       Self.state(release, published(["": Self.one]), built: images)
+        == .changed([.init(platform: "linux/arm64", built: Self.two, published: nil)]))
+    #expect(
+      Self.state(release, published(["": Self.top]), built: images)
         == .changed([
           .init(platform: "linux/amd64", built: Self.one, published: nil),
           .init(platform: "linux/arm64", built: Self.two, published: nil),
         ]))
   }
 
-  @Test func `a platform that is not built here is not compared`() throws {
+  @Test func `a platform that is left out on purpose is not compared, and one that is lost is refused`() throws {
     let published = Published(
       version: PublishedVersion(
         manifest: Self.otherTop, configs: ["linux/amd64": Self.one, "linux/arm64": Self.two]), latest: Self.otherTop)
-    #expect(Self.state(try Self.release("1.0.0"), published) == .identical(tags: []))
+    var release = try Self.release("1.0.0")
+    guard case .refused(let reason, let hint) = Self.state(release, published) else {
+      Issue.record("\(Self.state(release, published))")
+      return
+    }
+    #expect(reason.contains("linux/arm64") && !reason.contains("linux/amd64"))
+    #expect(hint.contains("slipway bump //a patch") && hint.contains("--platform linux/amd64"))
+    release.isNarrowed = true
+    #expect(Self.state(release, published) == .identical(tags: []))
+    #expect(
+      Self.state(release, published, built: Self.built(["linux/amd64": Self.two]))
+        == .changed([.init(platform: "linux/amd64", built: Self.two, published: Self.one)]))
   }
 
   @Test func `a version below the newest published one is older, a preview is not`() throws {
