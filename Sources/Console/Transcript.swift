@@ -91,10 +91,16 @@ struct Transcript: Sendable {
     var after = event.message.map(plain) ?? ""
     // A shell in the sandbox is of use only where a command had been running in one.
     if let label = event.label, event.rule != "rootfs", event.exitCode != nil || event.verdict == .timedOut {
-      after += "reproduce: slipway shell \(Diagnostic.printable(label))\n"
+      after += "reproduce: slipway shell \(Diagnostic.printable(Self.argument(label)))\n"
     }
     if !after.isEmpty { pieces.append(.text(after)) }
     return pieces
+  }
+
+  /// What a command line takes for `//a:b@linux/arm64`, which is `//a:b` for another platform.
+  private static func argument(_ label: String) -> String {
+    guard let mark = label.lastIndex(of: "@"), label[mark...].contains("/") else { return label }
+    return "\(label[..<mark]) --platform \(label[mark...].dropFirst())"
   }
 
   private func time(_ event: Event) -> String? { event.durationMs.map { DurationText.short(milliseconds: $0) } }

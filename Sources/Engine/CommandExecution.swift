@@ -183,7 +183,9 @@ struct CommandExecution {
     spec.limits.wallClock = Double(own.timeout ?? general.timeout ?? 600)
     // What is reserved is several times what is used (stacks and arenas of threads): a limit on one of four times the
     // other stops what runs away, and nothing else.
-    spec.limits.memory = (own.memory ?? general.memory).map { $0 * 4 }
+    // An emulator reserves 128 MiB in every process for what it translates, and uses them by and by.
+    let emulator = target.platform == nil ? 0 : 128 << 20
+    spec.limits.memory = (own.memory ?? general.memory).map { $0 * 4 + 2 * emulator }
     if let processes = own.processes ?? general.processes { spec.limits.processes = processes }
     if let scratch = own.scratch ?? general.scratch { spec.limits.scratch = scratch }
     // What gives files only fits into memory; a folder may be of any size, and is better on disk.
@@ -191,7 +193,7 @@ struct CommandExecution {
       target.rule == .fetch || (target.rule == .action && !action.outputs.allSatisfy { $0.path.contains(".") })
     // What is written in memory is memory, too.
     if let memory = own.memory ?? general.memory {
-      spec.limits.totalMemory = memory + (needsDisk ? 0 : spec.limits.scratch)
+      spec.limits.totalMemory = memory + emulator + (needsDisk ? 0 : spec.limits.scratch)
     }
     if needsDisk { spec.scratch = .folder(try store.makeTemporaryFolder().string) }
   }

@@ -138,15 +138,16 @@ package struct Emulation: Sendable {
 
   private static var names: String { processors.map(\.platform).joined(separator: ", ") }
 
+  /// - Parameter hasChoice: Whether `--platform` can leave the platform out.
   /// - Throws: What keeps a target from running on its platform, and what to do.
-  func require(_ label: Label, for platform: String, host: String) throws {
+  func require(_ label: Label, for platform: String, host: String, hasChoice: Bool = true) throws {
     do throws(Obstacle) {
       _ = try interpreter(for: platform)
     } catch {
       throw Diagnostic.error(
         "\(label.withoutPlatform) cannot run for \(platform) on this host, which is \(host)", cause: .environment,
         notes: [Diagnostic.Note(error.reason)],
-        hints: [error.hint, "or leave the platform out: --platform \(host)"])
+        hints: [error.hint] + (hasChoice ? ["or leave the platform out: --platform \(host)"] : []))
     }
   }
 }

@@ -23,7 +23,12 @@ extension Session {
   /// A target for several platforms is explained for each; any other one, for another platform only if that is named.
   package func explain(_ text: String, platforms: [String]) async throws -> String {
     let (plan, target) = try target(text)
-    let spread = try await spread(target, in: plan, chosen: platforms)
+    var spread = PlatformSpread(plan: plan, labels: [target.label])
+    do {
+      spread = try await self.spread(target, in: plan, chosen: platforms)
+    } catch  where platforms.isEmpty {
+      // A base whose registry cannot be asked is itself what is missing.
+    }
     await registries.close()
     let build = try walk(spread.plan)
     let explanations = try spread.labels.map { label in
@@ -103,12 +108,19 @@ extension Session {
   // MARK: Sandboxes for people
 
   /// The specification of a target's action with the caller's terminal, its argv replaced.
-  package func shell(_ text: String, command: [String]) async throws -> Int32 {
+  ///
+  /// It is for this machine's platform, unless another one is named.
+  package func shell(_ text: String, platform: String?, command: [String]) async throws -> Int32 {
     let lease = try await store.lease()
     defer { withExtendedLifetime(lease) {} }
-    let (plan, target) = try target(text)
+    var (plan, target) = try target(text)
     guard target.rule.runsCommand else {
       throw Diagnostic.error("\(target.label) has the rule `\(target.rule.rawValue)` and runs no command")
+    }
+    if let platform, platform != Workspace.platform {
+      plan = try await spread(target, in: plan, chosen: [platform]).plan
+      target = plan.targets[target.label.on(platform)] ?? target
+      try Emulation().require(target.label, for: platform, host: Workspace.platform, hasChoice: false)
     }
     let dependencies = plan.graph.nodes[plan.graph.index(of: target.label) ?? 0].dependencies.filter {
       ![DependencyRole.needs, .when, .test].contains($0.role)

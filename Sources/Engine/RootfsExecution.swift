@@ -49,20 +49,31 @@ struct RootfsExecution: Sendable {
 
   /// The parsed lock and the text that it was parsed from, which is in the key.
   static func lock(of target: Target, in workspace: Workspace) throws -> (lock: RootfsLock, text: String)? {
-    guard let text = try lockText(of: target, in: workspace), let lock = target.declaration.rootfs?.lock else {
-      return nil
+    guard let text = try lockText(of: target, in: workspace), let path = lockPath(of: target) else { return nil }
+    return (try RootfsLock(parsing: text, file: path.string), text)
+  }
+
+  /// The lock's file; of several platforms each has one of its own, `os.arm64.lock` beside `os.amd64.lock`.
+  static func lockPath(of target: Target) -> WorkspacePath? {
+    guard let lock = target.declaration.rootfs?.lock?.value else { return nil }
+    guard target.declaration.platforms.count > 1 else { return target.label.package.appending(lock) }
+    let platform = target.platform ?? Workspace.platform
+    let name = platform.split(separator: "/").dropFirst().joined(separator: "-")
+    let path = target.label.package.appending(lock)
+    guard let dot = path.name.lastIndex(of: "."), dot != path.name.startIndex else {
+      return target.label.package.appending("\(lock).\(name)")
     }
-    return (try RootfsLock(parsing: text, file: target.label.package.appending(lock.value).string), text)
+    return target.label.package.appending("\(lock.dropLast(path.name[dot...].count)).\(name)\(path.name[dot...])")
   }
 
   private static func lockText(of target: Target, in workspace: Workspace) throws -> String? {
-    guard let lock = target.declaration.rootfs?.lock else { return nil }
-    let path = target.label.package.appending(lock.value)
+    guard let lock = target.declaration.rootfs?.lock, let path = lockPath(of: target) else { return nil }
     do {
       return String(decoding: try workspace.tree.read(path, limit: 16 << 20), as: UTF8.self)
     } catch {
       throw Diagnostic.error(
-        "cannot read the lock `\(path)`", at: lock.span, hints: ["write it: slipway lock \(target.label)"])
+        "cannot read the lock `\(path)`", at: lock.span,
+        hints: ["write it: slipway lock \(target.label.withoutPlatform)"])
     }
   }
 

@@ -62,7 +62,7 @@ struct RootfsReport: Sendable {
   func check(
     against lock: RootfsLock?, succeeded: Bool, label: Label, mirror: String = "", snapshot: String? = nil
   ) throws {
-    let hint = "slipway lock \(label)"
+    let hint = "slipway lock \(label.withoutPlatform)"
     guard succeeded else {
       let notes = lastErrors.map { Diagnostic.Note($0) }
       if !missing.isEmpty {

@@ -45,7 +45,8 @@ extension Session {
       do {
         let all = try await survey.platforms(of: label)
         offered.formUnion(all)
-        let taken = chosen.isEmpty ? all : all.filter(chosen.contains)
+        let wanted = wantedPlatforms(among: all)
+        let taken = chosen.isEmpty ? wanted : all.filter(chosen.contains)
         if taken.isEmpty {
           throw Diagnostic.error(
             "\(label) is not for \(chosen.joined(separator: ", "))",
@@ -57,7 +58,7 @@ extension Session {
           return label.on(platform)
         }
         spread.images[label] = variants
-        if taken.count < all.count { spread.narrowed.insert(label) }
+        if !wanted.allSatisfy(taken.contains) { spread.narrowed.insert(label) }
         spread.labels += variants
       } catch {
         spread.failures[label] = error
@@ -66,6 +67,13 @@ extension Session {
     try checkChosen(chosen, offered, spread)
     spread.plan = try adding(roots.sorted { $0.key < $1.key }.map { ($0.key, $0.value) }, to: plan)
     return spread
+  }
+
+  /// Those that `slipway.yaml` narrows an image's to, unless it leaves none.
+  private func wantedPlatforms(among all: [String]) -> [String] {
+    let named = Set(workspace.settings.platforms.map(\.value))
+    let common = all.filter(named.contains)
+    return common.isEmpty ? all : common
   }
 
   /// One target that is looked at: an image for all its platforms, anything else for the platforms that are named.
@@ -125,7 +133,7 @@ extension Session {
     var survey = PlatformSurvey(plan, store: store, registries: registries, asks: false)
     for (label, state) in seen where state.isVerified && label.platform == nil {
       guard plan.targets[label]?.rule.isImage == true else { continue }
-      let platforms = try? await survey.platforms(of: label)
+      let platforms = try? await wantedPlatforms(among: survey.platforms(of: label))
       result[label]?.isWhole =
         platforms?.allSatisfy { $0 == Workspace.platform || seen[label.on($0)]?.isVerified == true } ?? false
     }

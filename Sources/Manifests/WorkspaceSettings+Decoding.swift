@@ -38,7 +38,7 @@ extension Decoder {
   mutating func settings(_ document: Node) -> WorkspaceSettings? {
     let known = [
       "slipway", "minimum", "name", "images", "kinds", "ignore", "registries", "cache", "executor", "defaults",
-      "publish",
+      "publish", "platforms",
     ]
     guard let fields = fields(document, "`slipway.yaml`", known: known) else { return nil }
     var settings = WorkspaceSettings()
@@ -58,6 +58,7 @@ extension Decoder {
     settings.images = images(fields["images"])
     settings.kinds = list(fields["kinds"], "`kinds`") { $0.glob($1, $2) }
     settings.ignore = list(fields["ignore"], "`ignore`") { $0.glob($1, $2) }
+    settings.platforms = list(fields["platforms"], "`platforms`") { $0.platform($1, $2) }
     settings.registries = entries(fields["registries"], "`registries`").map { registry($0) }
     if let node = fields["cache"] { settings.cache = cache(node) }
     if let node = fields["executor"] { settings.executor = executor(node) }

@@ -8,6 +8,8 @@ package struct WorkspaceSettings: Sendable {
   /// Globs of files, relative to the workspace.
   package var kinds: [Located<String>] = []
   package var ignore: [Located<String>] = []
+  /// What images are built for, of the platforms that they are for; empty for all.
+  package var platforms: [Located<String>] = []
   package var registries: [Registry] = []
   package var cache = Cache()
   package var executor: Executor?

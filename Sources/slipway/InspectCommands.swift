@@ -51,8 +51,11 @@ struct ShellCommand: AsyncParsableCommand {
     commandName: "shell", abstract: "Opens a shell in the exact sandbox of a target's action.")
 
   @OptionGroup var common: CommonOptions
+  @Option(help: "Its sandbox for another platform than this machine's.") var platform: String?
   @Argument(help: "The target.", completion: .labels) var label: String
   @Argument(parsing: .postTerminator, help: "Another command than /bin/sh -i.") var command: [String] = []
 
-  func run() async throws { throw ExitCode(try await common.session().shell(label, command: command)) }
+  func run() async throws {
+    throw ExitCode(try await common.session().shell(label, platform: platform, command: command))
+  }
 }

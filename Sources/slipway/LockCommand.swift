@@ -9,7 +9,6 @@ struct LockCommand: AsyncParsableCommand {
   @Argument(help: "The rootfs target.", completion: .labels) var label: String
 
   func run() async throws {
-    let (path, count) = try await common.session().lock(label)
-    print("\(path)\t\(count) packages")
+    try await common.session().lock(label) { path, count in print("\(path)\t\(count) packages") }
   }
 }

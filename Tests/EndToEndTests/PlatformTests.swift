@@ -92,7 +92,7 @@ import Testing
       targets:
         text: {rule: files, srcs: [text]}
         data: {rule: image, base: "\(base)", layers: [{from: ":text", to: /data}], config: {labels: {a: b}}}
-        made: {rule: action, image: "\(base)", run: [/bin/make], outputs: {out: out}}
+        made: {rule: action, image: "\(base)", run: [/bin/make], outputs: {out: out}, memory: 16MiB}
         image: {rule: image, base: "\(base)", layers: [{from: ":text", to: /data}, {from: ":made", to: /made}]}
 
       """ + more.map { "  \($0)\n" }.joined())
@@ -323,6 +323,17 @@ import Testing
     #expect(unfixed.status == 36 && unfixed.error.contains("lacks the flag F"), "\(unfixed.error)")
   }
 
+  @Test func `slipway.yaml narrows images, and a command line takes what it wants all the same`() throws {
+    let project = try project()
+    try app(project, more: "alone: {rule: image, layers: [{from: ':text', to: /data}]}")
+    try project.write("slipway.yaml", "slipway: 1\nname: demo\nplatforms: [\(Self.foreign), linux/riscv64]\n")
+    #expect(try project.build("//app:data").executed == ["//app:data@\(Self.foreign)", "//base:image@\(Self.foreign)"])
+    #expect(
+      try project.build("//app:data", options: ["--platform", Self.host]).executed == ["//app:data", "//base:image"])
+    // What is for none of them stays what it is.
+    #expect(try project.build("//app:alone").executed == ["//app:alone"])
+  }
+
   // MARK: Emulated
 
   @Test func `an action runs once for each platform, under the kernel's emulator`() throws {
@@ -344,6 +355,11 @@ import Testing
     let explained = try project.run("explain", "//app:image").standardOutput
     #expect(explained.contains("linux/amd64: hit (") && explained.contains("linux/arm64: hit ("))
     #expect(try project.run("explain", "//app:made", "--platform", Self.foreign).standardOutput.hasPrefix("hit ("))
+    #expect(try project.run("logs", "//app:made", "--platform", Self.foreign).status == 0)
+    let shell = try project.run("shell", "//app:made", "--platform", Self.foreign, "--", "/bin/make")
+    #expect(shell.status == 36 && shell.standardError.contains("cannot run for \(Self.foreign)"))
+    try emulate(project)
+    #expect(try project.run("shell", "//app:made", "--platform", Self.foreign, "--", "/bin/make").status == 0)
   }
 
   private func readText(_ path: String) throws -> String { String(decoding: try readBytes(path), as: UTF8.self) }

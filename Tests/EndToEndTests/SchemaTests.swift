@@ -29,6 +29,7 @@ import Testing
       "one: {rule: action, image: //base:image, inputs: [in], run: [sh, -c, 'mkdir d; cp in d'], outputs: {d: d}}",
       "two: {rule: test, image: //base:image, inputs: [':one#d'], env: {A: '\"\\\\'}, run: ['true'], needs: [':one']}",
       "image: {rule: image, base: //base:image, config: {ports: [80], user: me, cmd: [a], labels: {b: c}}}",
+      "two-platforms: {rule: image, platforms: [linux/amd64, linux/arm64], config: {labels: {a: b}}}",
       "bad: {rule: test, image: //base:image, run: ['false']}",
       "both: {rule: suite, tests: [':two', ':bad']}")
     #expect(try project.build("//...", command: "test").status == 3)
@@ -43,6 +44,7 @@ import Testing
       ("query", try output("query", "//app:one - //app:one", "--output", "json")),
       ("image", try output("image", "inspect", "//app:image")),
       ("image", try output("image", "inspect", "//base:image")),
+      ("image", try output("image", "inspect", "//app:two-platforms")),
       ("cache-gc", try output("cache", "gc", "--max-size", "1KiB", "--json")),
       ("cache-stat", try output("cache", "stat", "--json")),
     ]
@@ -53,6 +55,7 @@ import Testing
     // The schemas can refuse.
     let wrong = [
       ("cache-stat", "{\"bytes\": 1}"), ("cache-gc", "{}"), ("query", "[{\"label\": \"x\"}]"), ("image", "{}"),
+      ("image", "{\"images\": []}"),
     ]
     #expect(try judge(wrong, in: project).allSatisfy { $0.hasPrefix("invalid") })
   }

@@ -9,6 +9,7 @@ import Manifests
 /// Packages given as texts: what the planner needs of a workspace, without a disk.
 final class InMemoryPackages: PackageSource {
   let settings: WorkspaceSettings
+  var platform = "linux/amd64"
   private let packages: [WorkspacePath: (targets: String, files: [String])]
 
   init(settings: String = "slipway: 1\nname: test\n", _ packages: [String: (targets: String, files: [String])]) {
@@ -29,7 +30,7 @@ final class InMemoryPackages: PackageSource {
     let files = (package.files + ["targets.yaml"]).sorted()
     let declaration = loadPackage(
       path: path, metadata: nil, targets: SourceText(file: "\(path)/targets.yaml", text: package.targets),
-      files: files, context: LoadingContext(settings: settings, kinds: [], platform: "linux/amd64"),
+      files: files, context: LoadingContext(settings: settings, kinds: [], platform: platform),
       diagnostics: &diagnostics)
     return declaration.map { LoadedPackage(declaration: $0, files: files) }
   }
