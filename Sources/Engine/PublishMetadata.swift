@@ -42,6 +42,20 @@ final class PublishMetadata: Sendable {
     index = isRepair ? nil : try await MetadataIndex.read(from: store)
   }
 
+  /// Finds out, before anything is pushed, whether the store takes files: a full or read-only one would only be noticed
+  /// after the tags.
+  func requireWritable() async throws {
+    let path = try MetadataPath("registries/probe")
+    do {
+      try await store.write(Array(repeating: 0, count: 64 << 10), to: path, contentType: "application/octet-stream")
+    } catch var problem as Diagnostic {
+      problem.notes.append(Diagnostic.Note("nothing was pushed: what is published must appear in the metadata store"))
+      throw problem
+    }
+    // Where nobody may delete, it is overwritten the next time.
+    try? await store.remove(path)
+  }
+
   /// Brings the files of a published release up to date; the paths that were written.
   func bring(_ source: Source, of release: Release, manifest: Digest, _ publisher: Publisher) async throws -> [String] {
     let mark = "\(store.url) \(source.digest.hex)"
