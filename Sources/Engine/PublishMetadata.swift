@@ -84,7 +84,12 @@ final class PublishMetadata: Sendable {
   }
 
   /// Brings index and lists of connectors up to date; what could not be listed.
+  ///
+  /// In a folder of this machine, after whoever else is at it: of two writers of one document the last one stays. A web
+  /// server has no such lock; what is lost there is looked for and comes back.
   func finish(repairing repositories: [String]?) async throws -> [Diagnostic] {
+    let lock = try await (store as? FileMetadataStore)?.lock() ?? nil
+    defer { withExtendedLifetime(lock) {} }
     let update = ConnectorRegistryUpdate(store, journal: journal)
     if let repositories { return try await update.repair(repositories: repositories).problems }
     let changes = changes.withLock { $0 }.sorted { $0.repository.utf8.lexicographicallyPrecedes($1.repository.utf8) }
