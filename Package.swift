@@ -122,7 +122,8 @@ let package = Package(
     tests("GraphTests", ["SeededRandom", "Graph", "Diagnostics", "Files"]),
     // Runs the built executable; the dependency is there so that it is built.
     tests("EndToEndTests", ["SeededRandom", "slipway", "TestServers", system], exclude: ["Goldens", "Terminal"]),
-    .target(name: "TestServers", dependencies: [system], path: "Tests/TestServers", swiftSettings: strict),
+    .target(
+      name: "TestServers", dependencies: ["Diagnostics", system], path: "Tests/TestServers", swiftSettings: strict),
     tests("CachingTests", ["Caching", "CAttributes", "Diagnostics", "Digests", "Files", system]),
   ],
   swiftLanguageModes: [.v6]

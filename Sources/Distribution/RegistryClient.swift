@@ -21,7 +21,7 @@ package final class RegistryClient: Sendable {
 
   private struct State {
     /// What turned out to answer, by what was asked for.
-    var reached: [Endpoint: Endpoint] = [:]
+    var reached: [Endpoint: Task<Endpoint, any Error>] = [:]
     /// Mirrors that failed once are not asked again.
     var failedMirrors: Set<Endpoint> = []
     /// A repository in which a blob is, by registry and digest.
@@ -94,7 +94,34 @@ package final class RegistryClient: Sendable {
   /// The question is `GET /v2/` without credentials, so nothing is lost where the answer is no HTTP.
   func reach(_ endpoint: Endpoint) async throws -> Endpoint {
     guard endpoint.mayBePlain else { return endpoint }
-    if let known = state.withLock({ $0.reached[endpoint] }) { return known }
+    let (task, isFirst) = state.withLock { state in
+      if let known = state.reached[endpoint] { return (known, false) }
+      // Not the child of whoever asks first: the others must not end with it.
+      let task = Task { try await self.find(endpoint) }
+      state.reached[endpoint] = task
+      return (task, true)
+    }
+    do {
+      var found = try await task.value
+      if found.mayBePlain, isFirst { state.withLock { $0.reached[endpoint] = nil } }
+      found.mayBePlain = false
+      return found
+    } catch {
+      if isFirst { state.withLock { $0.reached[endpoint] = nil } }
+      throw error
+    }
+  }
+
+  /// Opens a connection to the registry of a reference, so that there is one when it is needed; a failure is said then.
+  package func connect(to reference: Reference) async {
+    guard let origin = try? settings.origin(of: reference.registry), let endpoint = try? await reach(origin),
+      endpoint.address.isSecure
+    else { return }
+    await (try? exchange.send(.GET, endpoint.address.at("/v2/"), headers: []))?.discard()
+  }
+
+  /// - Returns: The endpoint as it was where nothing listens: it may be asked again.
+  private func find(_ endpoint: Endpoint) async throws -> Endpoint {
     var plain = endpoint.address.at("/v2/")
     plain.isSecure = false
     if plain.port == 443 { plain.port = 80 }
@@ -111,12 +138,10 @@ package final class RegistryClient: Sendable {
       // Nothing there in plain HTTP: the question itself shows what TLS says, unless nothing listens at all.
       if failure.text == "connection refused", plain.port == endpoint.address.port {
         found.address = plain.at("/")
-        return found
+        found.mayBePlain = true
       }
     }
-    let settled = found
-    state.withLock { $0.reached[endpoint] = settled }
-    return settled
+    return found
   }
 
   // MARK: One request

@@ -9,53 +9,52 @@ import SystemPackage
 
 /// The one HTTP client: made when it is first needed, shut down by `close`.
 ///
-/// It follows no redirect, decompresses nothing and retries nothing: all three are decided above it.
+/// Plain requests have one of their own, since to read a file of authorities takes ten milliseconds. It follows no
+/// redirect, decompresses nothing and retries nothing: all three are decided above it.
 final class Transport: Sendable {
   private let settings: RegistrySettings
-  private let state = Mutex<State>(.unused)
+  private let state = Mutex(State())
 
-  private enum State {
-    case unused
-    case open(HTTPClient)
-    case closed
+  private struct State {
+    var plain: HTTPClient?
+    var secure: HTTPClient?
+    var isClosed = false
+
+    mutating func take() -> [HTTPClient] {
+      defer { (plain, secure) = (nil, nil) }
+      return [plain, secure].compactMap(\.self)
+    }
   }
 
   init(_ settings: RegistrySettings) { self.settings = settings }
 
   /// Whoever forgets to close, or throws before, must not be punished by the client's own trap.
   deinit {
-    let client: HTTPClient? = state.withLock { state in
-      if case .open(let client) = state { return client }
-      return nil
-    }
-    if let client { Task.detached { try? await client.shutdown() } }
+    let clients = state.withLock { $0.take() }
+    if !clients.isEmpty { Task.detached { for client in clients { try? await client.shutdown() } } }
   }
 
   func close() async {
-    let client: HTTPClient? = state.withLock { state in
-      defer { state = .closed }
-      if case .open(let client) = state { return client }
-      return nil
+    let clients = state.withLock { state in
+      state.isClosed = true
+      return state.take()
     }
-    try? await client?.shutdown()
+    for client in clients { try? await client.shutdown() }
   }
 
-  private func client() throws -> HTTPClient {
+  private func client(isSecure: Bool) throws -> HTTPClient {
     try state.withLock { state in
-      switch state {
-      case .open(let client): return client
-      case .closed: throw Diagnostic.error("the registry client is closed", cause: .internal)
-      case .unused:
-        let client = try makeClient()
-        state = .open(client)
-        return client
-      }
+      if state.isClosed { throw Diagnostic.error("the registry client is closed", cause: .internal) }
+      if let client = isSecure ? state.secure : state.plain { return client }
+      let client = try makeClient(authorities: isSecure ? settings.authorities : [])
+      if isSecure { state.secure = client } else { state.plain = client }
+      return client
     }
   }
 
-  private func makeClient() throws -> HTTPClient {
+  private func makeClient(authorities: [FilePath]) throws -> HTTPClient {
     var tls = TLSConfiguration.makeClientConfiguration()
-    for path in settings.authorities {
+    for path in authorities {
       do {
         tls.additionalTrustRoots.append(.certificates(try NIOSSLCertificate.fromPEMFile(path.string)))
       } catch {
@@ -125,7 +124,8 @@ final class Transport: Sendable {
     }
     let limits = settings.limits
     let time = limits.request + .seconds(size / max(1, limits.minimumRate))
-    let response = try await client().execute(request, deadline: .now() + .nanoseconds(time.nanoseconds))
+    let response = try await client(isSecure: address.isSecure).execute(
+      request, deadline: .now() + .nanoseconds(time.nanoseconds))
     return Answer(
       status: Int(response.status.code), headers: response.headers, body: response.body,
       deadline: ContinuousClock.now + time)

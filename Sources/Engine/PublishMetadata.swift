@@ -42,6 +42,20 @@ final class PublishMetadata: Sendable {
     index = isRepair ? nil : try await MetadataIndex.read(from: store)
   }
 
+  /// Finds out, before anything is pushed, whether the store takes files: a full or read-only one would only be noticed
+  /// after the tags.
+  func requireWritable() async throws {
+    let path = try MetadataPath("registries/probe")
+    do {
+      try await store.write(Array(repeating: 0, count: 64 << 10), to: path, contentType: "application/octet-stream")
+    } catch var problem as Diagnostic {
+      problem.notes.append(Diagnostic.Note("nothing was pushed: what is published must appear in the metadata store"))
+      throw problem
+    }
+    // Where nobody may delete, it is overwritten the next time.
+    try? await store.remove(path)
+  }
+
   /// Brings the files of a published release up to date; the paths that were written.
   func bring(_ source: Source, of release: Release, manifest: Digest, _ publisher: Publisher) async throws -> [String] {
     let mark = "\(store.url) \(source.digest.hex)"
@@ -70,7 +84,12 @@ final class PublishMetadata: Sendable {
   }
 
   /// Brings index and lists of connectors up to date; what could not be listed.
+  ///
+  /// In a folder of this machine, after whoever else is at it: of two writers of one document the last one stays. A web
+  /// server has no such lock; what is lost there is looked for and comes back.
   func finish(repairing repositories: [String]?) async throws -> [Diagnostic] {
+    let lock = try await (store as? FileMetadataStore)?.lock() ?? nil
+    defer { withExtendedLifetime(lock) {} }
     let update = ConnectorRegistryUpdate(store, journal: journal)
     if let repositories { return try await update.repair(repositories: repositories).problems }
     let changes = changes.withLock { $0 }.sorted { $0.repository.utf8.lexicographicallyPrecedes($1.repository.utf8) }

@@ -48,6 +48,10 @@ package struct PublishRun {
 
   private var open: [Int] { subjects.indices.filter { [.unchanged, .planned].contains(subjects[$0].entry.result) } }
 
+  private var hasAbsent: Bool {
+    open.contains { if case .absent? = subjects[$0].entry.state { true } else { false } }
+  }
+
   // MARK: Before anything is asked
 
   mutating func refuseFloating() {
@@ -140,7 +144,7 @@ package struct PublishRun {
 
   /// Looks at the commit before the tests: who works on while they run does not change what was built.
   mutating func readMaterials() {
-    guard open.contains(where: { if case .absent? = subjects[$0].entry.state { true } else { false } }) else { return }
+    guard hasAbsent else { return }
     do { materials = try PublishMaterials(session.workspace, selection.plan) } catch {
       var problem = (error as? Diagnostic) ?? .error("cannot tell the workspace's commit: \(error)", cause: .internal)
       problem.severity = .warning
@@ -184,6 +188,7 @@ package struct PublishRun {
   mutating func push() async throws {
     try await withPublisher { run, publisher, receipts in
       var pending = run.open
+      if run.hasAbsent { try await run.metadata?.requireWritable() }
       while !pending.isEmpty {
         try Task.checkCancellation()
         // Those whose variants are out, or will not be; variants that name each other do not wait.

@@ -37,6 +37,13 @@ extension Session {
     package var exitCode: Int32
   }
 
+  /// Opens a connection to the registry of a reference while something else is done.
+  package func connect(to text: String) {
+    guard let reference = try? Reference(text) else { return }
+    let client = registries.client()
+    Task { await client.connect(to: reference) }
+  }
+
   /// Pushes images by digest, then the index of them if they are several, then the tag; gives the reference that names
   /// them for good.
   package func push(_ images: PlatformImages, to text: String) async throws -> Reference {

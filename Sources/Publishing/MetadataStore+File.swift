@@ -14,6 +14,13 @@ package struct FileMetadataStore: MetadataStore {
 
   package func close() async {}
 
+  /// Waits until no other process changes what is made from the whole store; `nil` where this one cannot change it.
+  package func lock() async throws -> PublishLock? {
+    do { return try await PublishLock.take(root.appending(".lock")) { _ in } } catch let error as CancellationError {
+      throw error
+    } catch { return nil }
+  }
+
   package func read(_ path: MetadataPath, limit: Int) async throws -> [UInt8]? {
     guard let (folder, name) = try parent(of: path, make: false) else { return nil }
     defer { try? folder.close() }

@@ -17,7 +17,7 @@ package final class PublishLock: Sendable {
   package static func take(_ path: FilePath, waiting: (Int?) -> Void) async throws -> PublishLock {
     var isTold = false
     while true {
-      let file = try Disk.open(path.string, O_RDWR | O_CREAT)
+      let file = try Disk.open(path.string, O_RDWR | O_CREAT | O_NOFOLLOW)
       if flock(file.rawValue, LOCK_EX | LOCK_NB) == 0 {
         let text = Array("\(getpid())\n".utf8)
         ftruncate(file.rawValue, 0)

@@ -168,7 +168,12 @@ package struct Publisher: Sendable {
   private func verify(_ job: PublishJob, _ documents: [RegistryDocument]) async throws {
     let reference = job.release.reference
     for document in documents {
-      let found = try await client.manifest(reference.pinned(to: document.descriptor.digest), direct: true)
+      let pinned = reference.pinned(to: document.descriptor.digest)
+      guard let found = try await client.findManifest(pinned, direct: true) else {
+        throw Diagnostic.error(
+          "cannot publish \(reference): the registry took the manifest \(document.descriptor.digest.oci) and has lost it",
+          cause: .environment, hints: ["publish again; nothing was tagged"])
+      }
       guard found.bytes == document.bytes else {
         throw Diagnostic.error(
           "cannot publish \(reference): the registry gives other bytes for \(document.descriptor.digest.oci) than were "

@@ -41,6 +41,7 @@ struct ImageCommand: AsyncParsableCommand {
 
     func run() async throws {
       let session = try common.session()
+      session.connect(to: reference)
       let images = try await BuildArguments.images(session, label, platforms.chosen).images
       print(try await session.push(images, to: reference))
     }

@@ -15,37 +15,15 @@ import time
 
 import peers
 import workspace
-from measure import Failed, Sample, interleave, peak, run
+from measure import Failed, Row, Sample, interleave, peak, run, say
+from registry import RegistryRows
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 TOP = os.path.dirname(os.path.dirname(HERE))
 ONE = "//connectors/source-one:test"
 
 
-class Row:
-  """One line of the table: what slipway took, what the peer took, and each limit with its verdict."""
-
-  def __init__(self, what, ours=None, peer=None, note=None):
-    self.what, self.ours, self.peer, self.note, self.limits = what, ours, peer, note, []
-
-  def limit(self, figure, bound, unit):
-    shown = f"{figure:.0f}" if figure >= 100 else f"{figure:.3g}"
-    self.limits.append((f"{shown}{unit}", f"{bound:g}{unit}", figure <= bound))
-
-  @property
-  def failed(self):
-    return not self.limits or not all(passed for _, _, passed in self.limits)
-
-  def cells(self):
-    def times(series):
-      return f"{series.median():.1f} ({series.least():.1f}; {series.median('cpu'):.1f})" if series else ""
-    verdict = "; ".join("pass" if passed else "**MISS**" for _, _, passed in self.limits)
-    return [self.what, times(self.ours), f"{self.peer.name}: {times(self.peer)}" if self.peer else "",
-            "; ".join(f for f, _, _ in self.limits), "; ".join(b for _, b, _ in self.limits),
-            verdict or f"**not measured**: {self.note}"]
-
-
-class Bench:
+class Bench(RegistryRows):
   def __init__(self, options):
     self.options = options
     self.work = os.path.abspath(options.work)
@@ -74,8 +52,9 @@ class Bench:
 
   # Workspaces. They are kept between runs, and made again when the generator changes.
 
-  def tree(self, count):
-    root, stamp = f"{self.work}/ws{count}", f"{self.work}/ws{count}.json"
+  def tree(self, count, publish=False):
+    root = f"{self.work}/ws{count}{'-publish' if publish else ''}"
+    stamp = f"{root}.json"
     with open(f"{HERE}/workspace.py", "rb") as file:
       wanted = hashlib.sha256(file.read()).hexdigest()
     try:
@@ -86,7 +65,7 @@ class Bench:
     except (OSError, ValueError, KeyError):
       pass
     say(f"generating {count} connectors")
-    tree = workspace.generate(root, count)
+    tree = workspace.generate(root, count, publish=publish)
     with open(stamp, "w", encoding="utf-8") as file:
       json.dump({"generator": wanted, "tree": tree}, file)
     return root, tree
@@ -261,9 +240,30 @@ class Bench:
 
   def image(self):
     row = self.add(Row("image of one layer of a few files on a cached base of Debian and Python"))
-    for program in ("mmdebstrap", "buildah", "skopeo"):
+    for program in ("buildah", "skopeo"):
       self.require(program, row)
-    root, store = f"{self.work}/image", f"{self.work}/buildah"
+    root, megabytes = self.debian(row)
+    store = self.buildah_base(root)
+    row.what += f", {megabytes} MB compressed"
+
+    def ours(number):
+      self.salt(root, f"a{number}")
+      sample = self.slipway(root, "build", "//app:image")
+      self.expect("executed")
+      return sample
+
+    def theirs(number):
+      self.salt(root, f"b{number}")
+      return self.execute(peers.buildah(store, "--storage-driver", "overlay", "bud", "--isolation", "chroot",
+                                        "--network", "host", "--no-cache", "-q", "-t", "app", "."), f"{root}/app", 60)
+    s = interleave({"slipway": ours, "buildah bud": theirs}, self.rounds(9))
+    row.ours, row.peer = s["slipway"], s["buildah bud"]
+    row.limit(row.ours.median() / row.peer.median(), 0.2, " ×")
+
+  def debian(self, row):
+    """A workspace with `//debian:image` built, and `//app:image` of a few files on it; and the base's compressed MB."""
+    self.require("mmdebstrap", row)
+    root = f"{self.work}/image"
     shutil.rmtree(root, ignore_errors=True)
     workspace.write(f"{root}/slipway.yaml", "slipway: 1\nname: image\n")
     workspace.write(f"{root}/debian/targets.yaml", """\
@@ -284,29 +284,22 @@ targets:
     workspace.commit(root)
     say("building the Debian base")
     self.slipway(root, "build", "//debian:image")
+    self.slipway(root, "image", "inspect", "//debian:image")
+    image = json.loads(self.output()[self.output().index("{"):])
+    return root, round(sum(layer["size"] for layer in image["layers"]) / 1e6)
+
+  def buildah_base(self, root):
+    """buildah's store with that base."""
+    store = f"{self.work}/buildah"
     shutil.rmtree(f"{root}/.slipway/out", ignore_errors=True)
     self.slipway(root, "outputs", "//debian:image")
     layout = f"{root}/{self.output().split()[-1]}"
     self.execute(["skopeo", "copy", f"oci:{layout}", f"containers-storage:[overlay@{store}/root+{store}/run]"
                   "localhost/base:latest"], root)
-    row.what += f", {size_of(layout)} MB compressed"
+    return store
 
-    def salt(number):
-      workspace.write(f"{root}/app/code/main.py", f"# {os.getpid()} {number}\n" * 200)
-
-    def ours(number):
-      salt(f"a{number}")
-      sample = self.slipway(root, "build", "//app:image")
-      self.expect("executed")
-      return sample
-
-    def theirs(number):
-      salt(f"b{number}")
-      return self.execute(peers.buildah(store, "--storage-driver", "overlay", "bud", "--isolation", "chroot",
-                                        "--network", "host", "--no-cache", "-q", "-t", "app", "."), f"{root}/app", 60)
-    s = interleave({"slipway": ours, "buildah bud": theirs}, self.rounds(9))
-    row.ours, row.peer = s["slipway"], s["buildah bud"]
-    row.limit(row.ours.median() / row.peer.median(), 0.2, " ×")
+  def salt(self, root, text):
+    workspace.write(f"{root}/app/code/main.py", f"# {os.getpid()} {text}\n" * 200)
 
   def tenfold(self):
     small, _ = self.filled(600)
@@ -368,16 +361,8 @@ targets:
       json.dump({"rows": rows}, file, indent=1)
 
 
-ROWS = ("version", "noop_all", "noop_one", "first_load", "changed_file", "trivial_actions", "image", "tenfold")
-
-
-def say(text):
-  print(f"bench: {text}", file=sys.stderr, flush=True)
-
-
-def size_of(folder):
-  total = sum(os.path.getsize(os.path.join(path, name)) for path, _, names in os.walk(folder) for name in names)
-  return round(total / 1e6)
+ROWS = ("version", "noop_all", "noop_one", "first_load", "changed_file", "trivial_actions", "image", "tenfold",
+        "publish", "push", "pull", "build_and_push")
 
 
 def main():

@@ -81,3 +81,30 @@ def interleave(sides, rounds, warm=1):
       if number >= 0:
         series[name].samples.append(sample)
   return series
+
+
+class Row:
+  """One line of the table: what slipway took, what the peer took, and each limit with its verdict."""
+
+  def __init__(self, what, ours=None, peer=None, note=None):
+    self.what, self.ours, self.peer, self.note, self.limits = what, ours, peer, note, []
+
+  def limit(self, figure, bound, unit):
+    shown = f"{figure:.0f}" if figure >= 100 else f"{figure:.3g}"
+    self.limits.append((f"{shown}{unit}", f"{bound:g}{unit}", figure <= bound))
+
+  @property
+  def failed(self):
+    return not self.limits or not all(passed for _, _, passed in self.limits)
+
+  def cells(self):
+    def times(series):
+      return f"{series.median():.1f} ({series.least():.1f}; {series.median('cpu'):.1f})" if series else ""
+    verdict = "; ".join("pass" if passed else "**MISS**" for _, _, passed in self.limits)
+    return [self.what, times(self.ours), f"{self.peer.name}: {times(self.peer)}" if self.peer else "",
+            "; ".join(f for f, _, _ in self.limits), "; ".join(b for _, b, _ in self.limits),
+            verdict or f"**not measured**: {self.note}"]
+
+
+def say(text):
+  print(f"bench: {text}", file=sys.stderr, flush=True)

@@ -60,6 +60,15 @@ targets:
     inputs: ["README.md?", "unit_tests/**?"]
     run: [sh, -c, "test -s /airbyte/metadata.yaml"]
 """
+# What is published is tested first, and the last test prints the specification.
+PUBLISH = """\
+  spec:
+    rule: test
+    image: ":image"
+    run: [sh, -c, "echo '{\\"type\\":\\"SPEC\\",\\"spec\\":{\\"connectionSpecification\\":{}}}'"]
+  test: {rule: suite, tests: [":unit", ":spec"]}
+  publish: {rule: publish, image: ":image", metadata: "${data}"}
+"""
 KINDS = {
   "a-manifest": ("{all: [manifest.yaml]}", "manifest.yaml"),
   "b-python": ("{all: [pyproject.toml, main.py], none: [manifest.yaml]}", "main.py"),
@@ -211,7 +220,7 @@ def commit(root):
   subprocess.run(git + ["commit", "-q", "-m", "Generated"], check=True)
 
 
-def generate(root, count, seed=1):
+def generate(root, count, seed=1, publish=False):
   """Makes the workspace `root` afresh; returns the files of each connector, relative to the root."""
   shutil.rmtree(root, ignore_errors=True)
   r = random.Random(seed)
@@ -219,7 +228,10 @@ def generate(root, count, seed=1):
   write(f"{root}/slipway.yaml", SLIPWAY)
   write(f"{root}/.gitignore", ".slipway/\n")
   for kind, (match, main) in KINDS.items():
-    write(f"{root}/kinds/{kind}.yaml", KIND.format(kind=kind, match=match, main=main))
+    text_of_kind = KIND.format(kind=kind, match=match, main=main)
+    if publish:
+      text_of_kind = text_of_kind.replace("  test:\n", "  unit:\n") + PUBLISH
+    write(f"{root}/kinds/{kind}.yaml", text_of_kind)
   write_base(root)
   tree = {}
   for number, (name, language, files) in enumerate(connectors(count, seed)):

@@ -4,6 +4,7 @@ import Digests
 import OCI
 import Synchronization
 import SystemPackage
+import TestServers
 import Testing
 
 @testable import Distribution
@@ -34,33 +35,15 @@ import Testing
 
   // MARK: TLS and Basic
 
-  /// An authority, and a certificate by it for 127.0.0.1: the PEM of the authority, certificate and key.
-  private func certificates() throws -> (authority: FilePath, certificate: String, key: String) {
-    let folder = try fixture.makeFolder("tls")
-    let path = folder.string
-    try ServerProcess.write(
-      "subjectAltName=IP:127.0.0.1,DNS:localhost\nbasicConstraints=CA:FALSE\n", to: path + "/ext")
-    func openssl(_ arguments: String) throws {
-      try ServerProcess.run(["openssl"] + arguments.split(separator: " ").map(String.init), folder: folder)
-    }
-    let curve = "-newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes"
-    try openssl("req -x509 \(curve) -keyout \(path)/ca.key -out \(path)/ca.pem -subj /CN=tests -days 2")
-    try openssl("req \(curve) -keyout \(path)/key.pem -out \(path)/csr -subj /CN=registry")
-    try openssl(
-      "x509 -req -in \(path)/csr -CA \(path)/ca.pem -CAkey \(path)/ca.key -CAcreateserial -days 2 -extfile \(path)/ext "
-        + "-out \(path)/cert.pem")
-    return (folder.appending("ca.pem"), path + "/cert.pem", path + "/key.pem")
-  }
-
   private func secured(user: String = "me") throws -> (registry: ServerProcess, authority: FilePath) {
-    let (authority, certificate, key) = try certificates()
+    let made = try Certificates(in: try fixture.makeFolder("tls"))
     let hashed = try ServerProcess.run(["htpasswd", "-Bbn", "-C", "4", user, Self.secret], folder: fixture.folder)
     let file = fixture.folder.string + "/htpasswd"
     try ServerProcess.write(hashed, to: file)
     let registry = try fixture.registry(
-      tls: ", tls: {certificate: \"\(certificate)\", key: \"\(key)\"}",
+      tls: ", tls: {certificate: \"\(made.certificate)\", key: \"\(made.key)\"}",
       auth: "auth: {htpasswd: {realm: tests, path: \"\(file)\"}}")
-    return (registry, authority)
+    return (registry, FilePath(made.authority))
   }
 
   @Test func `a registry with its own authority and a password file is pushed to and pulled from`() async throws {
@@ -87,7 +70,7 @@ import Testing
     }
     let name = try Reference("127.0.0.1:\(registry.port)/a/b:1")
     let client = RegistryClient(settings)
-    let text = await failure { _ = try await client.resolve(name) }
+    let text = await diagnosed { _ = try await client.resolve(name) }
     #expect(
       text == """
         error: cannot pull \(name): HEAD https://127.0.0.1:\(registry.port)/v2/a/b/manifests/1: \
@@ -106,7 +89,7 @@ import Testing
     var settings = settings(nil)
     settings.authorities = [FilePath("/etc/hostname-that-is-not"), FilePath("/dev/null")]
     let client = RegistryClient(settings)
-    let text = await failure { _ = try await client.resolve(try Reference("127.0.0.1:\(registry.port)/a:1")) }
+    let text = await diagnosed { _ = try await client.resolve(try Reference("127.0.0.1:\(registry.port)/a:1")) }
     #expect(text?.contains("cannot read the certificates in `/etc/hostname-that-is-not`") == true)
     await client.close()
   }
@@ -119,7 +102,7 @@ import Testing
       var settings = settings(credential)
       settings.authorities = [authority]
       let client = RegistryClient(settings)
-      let text = await failure { try await client.push(image, to: name, tag: "1") }
+      let text = await diagnosed { try await client.push(image, to: name, tag: "1") }
       let lines = text?.split(separator: "\n") ?? []
       #expect(
         lines.first?.hasPrefix(
@@ -140,44 +123,21 @@ import Testing
   // MARK: Tokens
 
   private func tokenRegistry(lifetime: Int = 300, realmPort: Int? = nil) throws -> (
-    registry: ServerProcess, tokens: ServerProcess
+    registry: ServerProcess, tokens: TokenServer
   ) {
-    let folder = try fixture.makeFolder("tokens")
-    let path = folder.string
-    try ServerProcess.run(
-      [
-        "openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-keyout", path + "/key.pem", "-out",
-        path + "/cert.pem", "-subj", "/CN=tokens", "-days", "2",
-      ], folder: folder)
-    try ServerProcess.run(
-      ["openssl", "x509", "-in", path + "/cert.pem", "-outform", "DER", "-out", path + "/cert.der"], folder: folder)
-    let port = try ServerProcess.freePort()
-    let tokens = fixture.keep(
-      try ServerProcess(
-        [
-          "python3", ServerProcess.resources + "/tokens.py", "\(port)", path + "/key.pem", path + "/cert.der", "tests",
-          "me", Self.secret, "\(lifetime)",
-        ], port: port, folder: folder))
-    let registry = try fixture.registry(
-      auth: """
-        auth: {token: {realm: "http://127.0.0.1:\(realmPort ?? port)/token", service: tests, issuer: tests,
-          rootcertbundle: "\(path)/cert.pem"}}
-        """)
-    return (registry, tokens)
-  }
-
-  private func grants(_ tokens: ServerProcess) throws -> [String] {
-    try ServerProcess.run(["curl", "-sS", "http://127.0.0.1:\(tokens.port)/__log"], folder: tokens.folder)
-      .split(separator: "\n").map(String.init)
+    let tokens = try TokenServer(
+      in: try fixture.makeFolder("tokens"), password: Self.secret, lifetime: lifetime, realmPort: realmPort)
+    _ = fixture.keep(tokens.process)
+    return (try fixture.registry(auth: tokens.auth), tokens)
   }
 
   @Test func `a token is asked for once a scope, with password or identity token`() async throws {
     let (registry, tokens) = try tokenRegistry()
     let name = try Reference("127.0.0.1:\(registry.port)/a/b")
     try await roundTrip(settings(.basic(user: "me", password: Self.secret)), name)
-    #expect(try grants(tokens) == ["me repository:a/b:pull,push", "me repository:a/b:pull"])
+    #expect(try tokens.grants() == ["me repository:a/b:pull,push", "me repository:a/b:pull"])
     try await roundTrip(settings(.identityToken("refresh-" + Self.secret)), try Reference(name.name + "/c"))
-    #expect(try grants(tokens).suffix(2) == ["me repository:a/b/c:pull,push", "me repository:a/b/c:pull"])
+    #expect(try tokens.grants().suffix(2) == ["me repository:a/b/c:pull,push", "me repository:a/b/c:pull"])
   }
 
   @Test func `a mount asks for both repositories`() async throws {
@@ -188,7 +148,7 @@ import Testing
     let pushed = try await client.push(
       image, to: try Reference("127.0.0.1:\(registry.port)/a/b"), mountFrom: { _ in ["base"] })
     #expect(pushed == Array(repeating: .mounted(from: "base"), count: 2))
-    #expect(try grants(tokens).contains("me repository:a/b:pull,push repository:base:pull"))
+    #expect(try tokens.grants().contains("me repository:a/b:pull,push repository:base:pull"))
     await client.close()
   }
 
@@ -200,8 +160,8 @@ import Testing
     await writer.close()
     let reader = RegistryClient(settings(nil))
     _ = try await reader.pull(name, platform: "linux/amd64", into: try fixture.anotherStore())
-    #expect(try grants(tokens).last == "- repository:public/x:pull")
-    let text = await failure { try await reader.push(try fixture.image(layers: [20]), to: name, tag: "2") }
+    #expect(try tokens.grants().last == "- repository:public/x:pull")
+    let text = await diagnosed { try await reader.push(try fixture.image(layers: [20]), to: name, tag: "2") }
     #expect(text?.contains(": 401 UNAUTHORIZED") == true)
     await reader.close()
   }
@@ -210,10 +170,10 @@ import Testing
     let (registry, tokens) = try tokenRegistry()
     let name = try Reference("127.0.0.1:\(registry.port)/a/b:1")
     let client = RegistryClient(settings(.basic(user: "me", password: "wr0ng-secret")))
-    let text = await failure { _ = try await client.resolve(name) }
+    let text = await diagnosed { _ = try await client.resolve(name) }
     #expect(
       text?.hasPrefix(
-        "error: cannot pull \(name): GET http://127.0.0.1:\(tokens.port)/token: 401 UNAUTHORIZED: "
+        "error: cannot pull \(name): GET http://127.0.0.1:\(tokens.process.port)/token: 401 UNAUTHORIZED: "
           + "incorrect username or password (the credentials were refused)\nhint: set credentials for") == true)
     await client.close()
   }
@@ -222,7 +182,7 @@ import Testing
     // The registry allows a minute of leeway, so the token is one that the proxy's rule refuses instead.
     let (registry, tokens) = try tokenRegistry()
     let image = try fixture.image(layers: [10])
-    let realm = "Bearer realm=\\\"http://127.0.0.1:\(tokens.port)/token\\\",service=\\\"tests\\\""
+    let realm = "Bearer realm=\\\"http://127.0.0.1:\(tokens.process.port)/token\\\",service=\\\"tests\\\""
     let proxy = try fixture.faults(
       before: registry,
       """
@@ -233,10 +193,10 @@ import Testing
     settings.limits.transfers = 1
     let client = RegistryClient(settings)
     try await client.push(image, to: try Reference("127.0.0.1:\(proxy.port)/a/b"), tag: "1")
-    #expect(try grants(tokens).count { $0 == "me repository:a/b:pull,push" } == 2)
-    let text = await failure { _ = try await client.manifest(try Reference("127.0.0.1:\(proxy.port)/never:1")) }
+    #expect(try tokens.grants().count { $0 == "me repository:a/b:pull,push" } == 2)
+    let text = await diagnosed { _ = try await client.manifest(try Reference("127.0.0.1:\(proxy.port)/never:1")) }
     #expect(text?.contains("401 UNAUTHORIZED") == true)
-    #expect(try grants(tokens).count { $0 == "me repository:never:pull" } <= 2, "not for ever")
+    #expect(try tokens.grants().count { $0 == "me repository:never:pull" } <= 2, "not for ever")
     await client.close()
   }
 
@@ -247,7 +207,7 @@ import Testing
     #expect(try await client.resolve(name) == nil)
     try await Task.sleep(for: .milliseconds(1100))
     #expect(try await client.resolve(name) == nil)
-    #expect(try grants(tokens) == ["me repository:a/b:pull", "me repository:a/b:pull"])
+    #expect(try tokens.grants() == ["me repository:a/b:pull", "me repository:a/b:pull"])
     await client.close()
   }
 
@@ -280,7 +240,7 @@ import Testing
       """)
     let client = RegistryClient(settings(nil))
     let blob = Descriptor(mediaType: "x/y", digest: Digest(of: "0123456789"), size: 10)
-    let text = await failure {
+    let text = await diagnosed {
       try await client.pullBlob(blob, of: try Reference("127.0.0.1:\(proxy.port)/a/b:1"), into: fixture.store)
     }
     #expect(text?.contains("GET http://127.0.0.1:\(storage.port)/stored: 403 DENIED") == true)
@@ -293,7 +253,7 @@ import Testing
       #"[{"path": "blobs", "times": 0, "status": 302, "headers": {"Location": "/v2/a/b/blobs/again"}}]"#)
     let client = RegistryClient(settings(nil))
     let blob = Descriptor(mediaType: "x/y", digest: Digest(of: "0123456789"), size: 10)
-    let text = await failure {
+    let text = await diagnosed {
       try await client.pullBlob(blob, of: try Reference("127.0.0.1:\(proxy.port)/a/b:1"), into: fixture.store)
     }
     #expect(text?.contains("more than 5 redirects") == true)
@@ -314,7 +274,7 @@ import Testing
       return .basic(user: "me", password: Self.secret)
     }
     let client = RegistryClient(settings)
-    let text = await failure { _ = try await client.resolve(try Reference("127.0.0.1:\(proxy.port)/a/b:1")) }
+    let text = await diagnosed { _ = try await client.resolve(try Reference("127.0.0.1:\(proxy.port)/a/b:1")) }
     #expect(text?.contains("it wants credentials sent to \(realm.dropLast(6)), which would be without TLS") == true)
     #expect(asked.withLock { $0 } == 0)
     await client.close()
@@ -333,7 +293,7 @@ import Testing
        {"path": "token", "times": 0, "status": \(status), "body": \(text), "headers": {"Location": "/elsewhere"}}]
       """)
     let client = RegistryClient(settings(.basic(user: "me", password: Self.secret)))
-    let said = await failure { _ = try await client.resolve(try Reference("127.0.0.1:\(proxy.port)/a/b:1")) }
+    let said = await diagnosed { _ = try await client.resolve(try Reference("127.0.0.1:\(proxy.port)/a/b:1")) }
     #expect(said?.contains("/token: \(reason)") == true, "\(said ?? "no failure")")
     #expect(try proxy.requests().allSatisfy { $0.path != "/elsewhere" })
     await client.close()

@@ -2,6 +2,7 @@ import Caching
 import Diagnostics
 import Glibc
 import SystemPackage
+import TestServers
 import Testing
 
 @testable import Distribution
@@ -119,7 +120,7 @@ import Testing
   ])
   func `a helper that fails is named, with nothing of what it said`(script: String, reason: String) async throws {
     let (helper, fixture) = try helper(script, timeout: .milliseconds(reason.contains("within") ? 300 : 20_000))
-    let text = await failure { _ = try await helper.credential(for: "ghcr.io") }
+    let text = await diagnosed { _ = try await helper.credential(for: "ghcr.io") }
     #expect(
       text == """
         error: the credential helper `docker-credential-test` \(reason)
@@ -132,7 +133,7 @@ import Testing
   @Test func `a helper that is nowhere is an error, as is a name with a path`() async {
     for (name, reason) in [("absent", "was not found on PATH"), ("../x", "is not the name of a program")] {
       let helper = CredentialHelper(name: name, environment: ["PATH": "/nowhere:relative"])
-      let text = await failure { _ = try await helper.credential(for: "ghcr.io") }
+      let text = await diagnosed { _ = try await helper.credential(for: "ghcr.io") }
       #expect(text?.contains(reason) == true)
     }
   }

@@ -130,15 +130,3 @@ final class Waits: Sendable {
   var durations: [Duration] { state.withLock { $0.durations } }
   var warnings: [Diagnostic] { state.withLock { $0.warnings } }
 }
-
-/// The text of the diagnostic that the body throws; `nil` when it throws none.
-func failure(_ body: () async throws -> Void) async -> String? {
-  do {
-    try await body()
-    return nil
-  } catch let diagnostic as Diagnostic {
-    return diagnostic.rendered
-  } catch {
-    return "not a diagnostic: \(error)"
-  }
-}

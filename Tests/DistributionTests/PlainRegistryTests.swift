@@ -4,6 +4,7 @@ import Digests
 import OCI
 import Synchronization
 import SystemPackage
+import TestServers
 import Testing
 
 @testable import Distribution
@@ -104,7 +105,7 @@ import Testing
     let pulled = try await client.pull(name, platform: "linux/amd64", into: try fixture.anotherStore())
     #expect(pulled.index?.digest == Digest(of: index))
     #expect(pulled.manifest == image.manifest.descriptor)
-    let text = await failure {
+    let text = await diagnosed {
       _ = try await client.pull(name, platform: "linux/arm64", into: try fixture.anotherStore())
     }
     #expect(
@@ -119,14 +120,14 @@ import Testing
   @Test func `an image for another platform is refused`() async throws {
     let name = try reference("one/arch:1")
     try await client.push(try fixture.image(layers: [10]), to: name, tag: "1")
-    let text = await failure { _ = try await client.pull(name, platform: "linux/arm64", into: fixture.store) }
+    let text = await diagnosed { _ = try await client.pull(name, platform: "linux/arm64", into: fixture.store) }
     #expect(text == "error: cannot pull \(name): the image is for linux/amd64, not for linux/arm64\n")
     await client.close()
   }
 
   @Test func `what is not there is said with its request`() async throws {
     let name = try reference("no/such:1")
-    let text = await failure { _ = try await client.manifest(name) }
+    let text = await diagnosed { _ = try await client.manifest(name) }
     #expect(
       text == """
         error: cannot pull \(name): GET /v2/no/such/manifests/1: 404 NOT_FOUND
@@ -139,7 +140,7 @@ import Testing
   @Test func `a manifest whose blobs are missing is refused with the registry's words`() async throws {
     let image = try fixture.image(layers: [10])
     let name = try reference("half/image")
-    let text = await failure {
+    let text = await diagnosed {
       try await client.pushManifest(
         image.manifest.bytes, mediaType: MediaType.manifest, to: try name.tagged("1"), byDigest: false)
     }
@@ -156,11 +157,11 @@ import Testing
     for (descriptor, _) in image.blobs {
       let lying = Descriptor(mediaType: descriptor.mediaType, digest: Digest(of: "other"), size: descriptor.size)
       let path = try fixture.store.path(of: descriptor.digest, executable: false)
-      let text = await failure { try await client.pushBlob(lying, from: path, to: try reference("a/b")) }
+      let text = await diagnosed { try await client.pushBlob(lying, from: path, to: try reference("a/b")) }
       #expect(text?.contains("DIGEST_INVALID") == true, "\(text ?? "pushed")")
       #expect(try await !client.hasBlob(lying, in: try reference("a/b")))
       let short = Descriptor(mediaType: descriptor.mediaType, digest: descriptor.digest, size: descriptor.size + 1)
-      let shorter = await failure { try await client.pushBlob(short, from: path, to: try reference("a/b")) }
+      let shorter = await diagnosed { try await client.pushBlob(short, from: path, to: try reference("a/b")) }
       #expect(shorter?.contains("but its descriptor says \(descriptor.size + 1)") == true)
     }
     await client.close()
@@ -169,7 +170,7 @@ import Testing
   @Test func `nothing that listens is said so`() async throws {
     let port = try ServerProcess.freePort()
     let name = try Reference("127.0.0.1:\(port)/a/b:1")
-    let text = await failure { _ = try await client.resolve(name) }
+    let text = await diagnosed { _ = try await client.resolve(name) }
     #expect(
       text == """
         error: cannot pull \(name): HEAD http://127.0.0.1:\(port)/v2/a/b/manifests/1: connection refused (6 attempts)
@@ -182,7 +183,7 @@ import Testing
   @Test func `a closed client is never opened again`() async throws {
     await client.close()
     let name = try reference("a/b:1")
-    #expect(await failure { _ = try await client.resolve(name) }?.contains("the registry client is closed") == true)
+    #expect(await diagnosed { _ = try await client.resolve(name) }?.contains("the registry client is closed") == true)
   }
 
   // MARK: Several at once

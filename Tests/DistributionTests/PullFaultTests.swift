@@ -3,6 +3,7 @@ import Diagnostics
 import Digests
 import OCI
 import SystemPackage
+import TestServers
 import Testing
 
 @testable import Distribution
@@ -100,7 +101,7 @@ import Testing
       faults:
         #"[{"path": "manifests", "times": 0, "status": 500, "headers": {"Content-Type": "text/plain"}, "body": "disk full"}]"#
     )
-    let text = await failure { _ = try await client.manifest(name) }
+    let text = await diagnosed { _ = try await client.manifest(name) }
     #expect(
       text == "error: cannot pull \(name): GET \(url(proxy, "manifests/1")): "
         + "500 INTERNAL_SERVER_ERROR: disk full (6 attempts)\n")
@@ -115,7 +116,7 @@ import Testing
         [{"path": "manifests", "times": 0, "status": 429, "headers": {"Retry-After": "3600"},
           "body": "{\\"errors\\": [{\\"code\\": \\"TOOMANYREQUESTS\\", \\"message\\": \\"you have reached your limit\\"}]}"}]
         """)
-    let text = await failure { _ = try await client.manifest(name) }
+    let text = await diagnosed { _ = try await client.manifest(name) }
     #expect(
       text == """
         error: cannot pull \(name): GET \(url(proxy, "manifests/1")): 429 TOOMANYREQUESTS: you have reached your limit
@@ -131,7 +132,7 @@ import Testing
   func `a plain refusal is not asked again`(status: Int) async throws {
     let (_, proxy, client, name, _) = try await pushed(
       [10], faults: #"[{"path": "manifests", "times": 0, "status": \#(status)}]"#)
-    let text = await failure { _ = try await client.manifest(name) }
+    let text = await diagnosed { _ = try await client.manifest(name) }
     #expect(text?.contains(": \(status) ") == true)
     #expect(try proxy.requests().count { $0.path.contains("manifests") } == 1)
     await client.close()
@@ -147,7 +148,7 @@ import Testing
     ] {
       let (_, proxy, client, name, _) = try await pushed(
         [10], faults: #"[{"path": "manifests", "times": 0, "body": "<html><b>login</b>", \#(rule)}]"#)
-      let text = await failure { _ = try await client.manifest(name) }
+      let text = await diagnosed { _ = try await client.manifest(name) }
       #expect(text == "error: cannot pull \(name): GET \(url(proxy, "manifests/1")): \(expected)\n")
       await client.close()
     }
@@ -157,10 +158,10 @@ import Testing
     let (image, _, client, name, store) = try await pushed(
       [10], faults: #"[{"path": "manifests", "times": 0, "flip": 30}]"#)
     let pinned = name.pinned(to: image.manifest.descriptor.digest)
-    let text = await failure { _ = try await client.pull(pinned, platform: "linux/amd64", into: store) }
+    let text = await diagnosed { _ = try await client.pull(pinned, platform: "linux/amd64", into: store) }
     #expect(text?.contains("the manifest has the digest sha256:") == true)
     #expect(text?.contains("not the one asked for (6 attempts)") == true)
-    let tagged = await failure { _ = try await client.manifest(name) }
+    let tagged = await diagnosed { _ = try await client.manifest(name) }
     #expect(tagged?.contains("but its header says \(image.manifest.descriptor.digest.oci)") == true)
     await client.close()
   }
@@ -170,7 +171,7 @@ import Testing
     let (_, _, client, name, _) = try await pushed(
       [10],
       faults: #"[{"method": "GET", "path": "manifests", "times": 0, "set": {"Docker-Content-Digest": "\#(other)"}}]"#)
-    #expect(await failure { _ = try await client.manifest(name) }?.contains("but its header says \(other)") == true)
+    #expect(await diagnosed { _ = try await client.manifest(name) }?.contains("but its header says \(other)") == true)
     await client.close()
   }
 
@@ -187,7 +188,7 @@ import Testing
     let layer = image.blobs[1].descriptor
     for size in [99_999, 100_001] {
       let lying = Descriptor(mediaType: layer.mediaType, digest: layer.digest, size: size)
-      let text = await failure { try await client.pullBlob(lying, of: name, into: store) }
+      let text = await diagnosed { try await client.pullBlob(lying, of: name, into: store) }
       #expect(
         text == "error: cannot pull \(name): GET \(url(proxy, "blobs/" + layer.digest.oci)): "
           + "the blob has 100000 bytes, but its descriptor says \(size)\n")
@@ -204,7 +205,7 @@ import Testing
     let client = RegistryClient(fixture.settings())
     let name = try Reference("127.0.0.1:\(proxy.port)/a/b:1")
     let lying = Descriptor(mediaType: MediaType.layerGzip, digest: Digest(of: "x"), size: 10)
-    let text = await failure { try await client.pullBlob(lying, of: name, into: fixture.store) }
+    let text = await diagnosed { try await client.pullBlob(lying, of: name, into: fixture.store) }
     #expect(text?.contains("the blob has more than the 10 bytes that its descriptor says") == true)
     await client.close()
   }
@@ -212,7 +213,7 @@ import Testing
   @Test func `a blob in an encoding is refused, since its digest is of other bytes`() async throws {
     let (image, _, client, name, store) = try await pushed(
       [1000], faults: #"[{"path": "blobs", "times": 0, "set": {"Content-Encoding": "gzip"}}]"#)
-    let text = await failure { try await client.pullBlob(image.blobs[1].descriptor, of: name, into: store) }
+    let text = await diagnosed { try await client.pullBlob(image.blobs[1].descriptor, of: name, into: store) }
     #expect(text?.contains("the blob is sent in the encoding `gzip`, which was not asked for") == true)
     await client.close()
   }
@@ -221,7 +222,7 @@ import Testing
   func `a manifest beyond the limit is not read`(chunked: Bool) async throws {
     let rules = #"[{"path": "manifests", "times": 0, "chunked": \#(chunked)}]"#
     let (_, _, client, name, _) = try await pushed([10], faults: rules) { $0.limits.manifest = 100 }
-    let text = await failure { _ = try await client.manifest(name) }
+    let text = await diagnosed { _ = try await client.manifest(name) }
     #expect(text?.contains("the answer has more than the 100 bytes allowed") == true)
     await client.close()
   }
@@ -241,7 +242,7 @@ import Testing
       """)
     let client = RegistryClient(fixture.settings())
     let name = try Reference("127.0.0.1:\(proxy.port)/a/b:1")
-    #expect(await failure { _ = try await client.manifest(name) }?.contains(reason) == true)
+    #expect(await diagnosed { _ = try await client.manifest(name) }?.contains(reason) == true)
     await client.close()
   }
 
@@ -250,7 +251,7 @@ import Testing
     let folder = store.root.string + "/tmp"
     try Disk.removeTree(folder)
     try ServerProcess.write("", to: folder)
-    let text = await failure { try await client.pullBlob(image.blobs[1].descriptor, of: name, into: store) }
+    let text = await diagnosed { try await client.pullBlob(image.blobs[1].descriptor, of: name, into: store) }
     #expect(text?.hasPrefix("error: cannot make the folder `\(folder)/") == true)
     #expect(try proxy.requests().count { $0.path.contains("blobs") } <= 1)
     await client.close()
@@ -266,7 +267,7 @@ import Testing
       $0.retry.attempts = 2
     }
     let start = ContinuousClock.now
-    let text = await failure { _ = try await client.manifest(name) }
+    let text = await diagnosed { _ = try await client.manifest(name) }
     #expect(
       text
         == "error: cannot pull \(name): GET \(url(proxy, "manifests/1")): no answer within the time limit (2 attempts)\n"
@@ -283,7 +284,7 @@ import Testing
       $0.limits.minimumRate = 1 << 30
       $0.retry.attempts = 1
     }
-    let text = await failure { try await client.pullBlob(image.blobs[1].descriptor, of: name, into: store) }
+    let text = await diagnosed { try await client.pullBlob(image.blobs[1].descriptor, of: name, into: store) }
     #expect(text?.contains("no answer within the time limit") == true)
     await client.close()
   }

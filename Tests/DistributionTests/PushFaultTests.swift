@@ -3,6 +3,7 @@ import Diagnostics
 import Digests
 import OCI
 import SystemPackage
+import TestServers
 import Testing
 
 @testable import Distribution
@@ -115,7 +116,7 @@ import Testing
     let image = try fixture.image(layers: [100, 250_000])
     let client = client()
     let name = try Reference("127.0.0.1:\(proxy.port)/a/b")
-    let text = await failure { try await client.push(image, to: name, tag: "1") }
+    let text = await diagnosed { try await client.push(image, to: name, tag: "1") }
     #expect(text?.contains("cannot push \(name): PATCH http://127.0.0.1:\(proxy.port)/v2/a/b/blobs/uploads/") == true)
     #expect(text?.contains(": 503 UNAVAILABLE (6 attempts)") == true)
     #expect(text?.contains("_state") == false, "an upload's address is a secret")
@@ -142,7 +143,7 @@ import Testing
     let proxy = try fixture.faults(before: registry, #"[{"method": "PATCH", "times": 0, "set": {"Range": "0-0"}}]"#)
     let (descriptor, path) = try blob(250_000)
     let client = client()
-    let text = await failure {
+    let text = await diagnosed {
       try await client.pushBlob(descriptor, from: path, to: try Reference("127.0.0.1:\(proxy.port)/a/b"))
     }
     #expect(text?.contains("the registry has 0 bytes, not the 100000 that it was sent") == true)
@@ -155,7 +156,7 @@ import Testing
     let (descriptor, path) = try blob(250_000)
     let lying = Descriptor(mediaType: descriptor.mediaType, digest: Digest(of: "other"), size: descriptor.size)
     let client = client()
-    let text = await failure {
+    let text = await diagnosed {
       try await client.pushBlob(lying, from: path, to: try Reference("127.0.0.1:\(proxy.port)/a/b"))
     }
     #expect(text?.contains("400 DIGEST_INVALID") == true)
@@ -172,7 +173,7 @@ import Testing
       """)
     let (descriptor, path) = try blob(250_000)
     let client = client()
-    let text = await failure {
+    let text = await diagnosed {
       try await client.pushBlob(descriptor, from: path, to: try Reference("127.0.0.1:\(proxy.port)/a/b"))
     }
     #expect(text?.contains("502 BAD_GATEWAY (6 attempts)") == true)
@@ -200,7 +201,7 @@ import Testing
       #"[{"method": "PUT", "path": "manifests", "times": 0, "set": {"Docker-Content-Digest": "\#(other)"}}]"#)
     let image = try fixture.image(layers: [10])
     let client = client()
-    let text = await failure {
+    let text = await diagnosed {
       try await client.push(image, to: try Reference("127.0.0.1:\(proxy.port)/a/b"), tag: "1")
     }
     #expect(text?.contains("the registry took other bytes: it says \(other)") == true)
@@ -213,7 +214,7 @@ import Testing
     let open = try OpenFile(file)
     try ServerProcess.write("x", to: file.string)
     let piece = FilePiece(file: open, offset: 0, length: 1000)
-    let text = await failure { for try await _ in piece {} }
+    let text = await diagnosed { for try await _ in piece {} }
     #expect(text == "error: `\(file)` became shorter while it was read\n")
   }
 }

@@ -7,8 +7,11 @@ final class PublishProject {
   let server: RegistryServer
   let project: Project
 
-  init(auth: String = "") throws {
-    server = try RegistryServer(auth: auth)
+  convenience init(auth: String = "") throws { try self.init(sharing: try RegistryServer(auth: auth)) }
+
+  /// Another checkout that publishes to the same registry.
+  init(sharing server: RegistryServer) throws {
+    self.server = server
     project = try Project()
     try project.write("slipway.yaml", "slipway: 1\nname: demo\npublish: {registry: '\(server.host)'}\n")
   }
@@ -18,13 +21,15 @@ final class PublishProject {
     _ name: String, _ version: String, text: String, data: [String] = [], test: String = "test -s /app/text",
     base: String = "//base:image"
   ) throws {
+    let number = name.utf8.reduce(1 as UInt64) { ($0 * 31 + UInt64($1)) % 100_000_000_000 }
+    let identifier = String(100_000_000_000 + number)
     try project.write(
       "connectors/\(name)/metadata.yaml",
       """
       metadataSpecVersion: "1.0"
       data:
         name: \(name)
-        definitionId: 00000000-0000-4000-8000-000000000001
+        definitionId: 00000000-0000-4000-8000-\(identifier)
         connectorType: source
         connectorSubtype: api
         license: MIT
@@ -48,6 +53,14 @@ final class PublishProject {
         publish: {rule: publish, image: ":image", metadata: "${data}"}
 
       """)
+  }
+
+  /// A connector whose image prints a specification, as a metadata store needs it.
+  func specified(_ name: String, _ version: String, text: String, data: [String] = []) throws {
+    try connector(
+      name, version, text: text,
+      data: ["registryOverrides: {oss: {enabled: true}, cloud: {enabled: true}}"] + data,
+      test: "echo '{\\\"type\\\":\\\"SPEC\\\",\\\"spec\\\":{\\\"connectionSpecification\\\":{}}}'")
   }
 
   func note(_ arguments: String...) throws {

@@ -2,6 +2,7 @@ import Diagnostics
 import Manifests
 import OCI
 import SystemPackage
+import TestServers
 import Testing
 
 @testable import Publishing

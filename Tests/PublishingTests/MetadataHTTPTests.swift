@@ -109,15 +109,8 @@ import Testing
   }
 
   @Test func `a store behind TLS is one with an authority that is named, and none without`() async throws {
-    let (certificate, key) = (scratch.folder.string + "/cert.pem", scratch.folder.string + "/key.pem")
-    let made = try MetadataServer.run(
-      [
-        "openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-days", "2",
-        "-subj", "/CN=127.0.0.1", "-addext", "subjectAltName=IP:127.0.0.1", "-keyout", key, "-out", certificate,
-      ], in: scratch.folder)
-    #expect(made.status == 0, "\(made.output)")
-    let server = try MetadataServer.nginx(
-      in: scratch.folder, tls: MetadataServer.TLS(certificate: certificate, key: key))
+    let made = try Certificates(in: scratch.folder)
+    let server = try MetadataServer.nginx(in: scratch.folder, tls: made)
     let url = "https://127.0.0.1:\(server.port)"
     let path = try MetadataPath("metadata/a")
     var settings = settings()
@@ -127,7 +120,7 @@ import Testing
       text?.contains("PUT \(url)/metadata/a: the certificate is not signed by a trusted authority") == true,
       "\(text ?? "")")
     await untrusted.close()
-    settings.authorities = [FilePath(certificate)]
+    settings.authorities = [FilePath(made.authority)]
     let store = try openMetadataStore(url, settings: settings, environment: [:])
     try await store.write([1], to: path, contentType: "a/b")
     #expect(try await store.read(path, limit: 1) == [1])

@@ -153,15 +153,3 @@ func connectorFiles(
     icon: icon.map { Array($0.utf8) }, documentation: Array("# \(version)\n".utf8),
     dependencies: [("airbyte-cdk", "7.39.1"), ("attrs", "23.1.0")])
 }
-
-/// The text of the diagnostic that the body throws; `nil` when it throws none.
-func diagnosed(_ body: () async throws -> Void) async -> String? {
-  do {
-    try await body()
-    return nil
-  } catch let diagnostic as Diagnostic {
-    return diagnostic.rendered
-  } catch {
-    return "not a diagnostic: \(error)"
-  }
-}

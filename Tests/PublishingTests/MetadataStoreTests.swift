@@ -3,6 +3,7 @@ import Diagnostics
 import Distribution
 import Glibc
 import SystemPackage
+import TestServers
 import Testing
 
 @testable import Publishing

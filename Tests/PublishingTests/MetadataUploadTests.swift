@@ -2,6 +2,7 @@ import Diagnostics
 import Digests
 import Manifests
 import OCI
+import TestServers
 import Testing
 
 @testable import Publishing

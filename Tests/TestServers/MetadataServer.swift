@@ -1,27 +1,21 @@
-import Caching
 import Glibc
 import SystemPackage
-import TestServers
 
 /// nginx as a metadata store, and the field's own tools.
-enum MetadataServer {
-  struct TLS {
-    var certificate: String
-    var key: String
-  }
-
+package enum MetadataServer {
   /// nginx with WebDAV, configured as an ordinary user can run it.
   ///
   /// - Parameters:
   ///   - users: The lines of a password file: without one, everybody may do everything.
   ///   - location: Lines that are added to the folder's configuration.
-  static func nginx(in folder: FilePath, users: String? = nil, tls: TLS? = nil, location: String = "") throws
+  package static func nginx(in folder: FilePath, users: String? = nil, tls: Certificates? = nil, location: String = "")
+    throws
     -> ServerProcess
   {
     let port = try ServerProcess.freePort()
     let root = folder.string
     // On the file system of the files, so that a PUT ends in a rename.
-    for name in ["files", "files/.tmp", "tmp"] { try Disk.makeFolders("\(root)/\(name)") }
+    for name in ["files", "files/.tmp", "tmp"] { mkdir("\(root)/\(name)", 0o755) }
     if let users { try ServerProcess.write(users, to: "\(root)/users") }
     let temporary = ["fastcgi", "uwsgi", "scgi", "proxy"].map { "\($0)_temp_path \(root)/tmp/\($0);" }
     try ServerProcess.write(
@@ -29,7 +23,7 @@ enum MetadataServer {
       daemon off; master_process off; pid \(root)/nginx.pid; error_log \(root)/nginx.log error;
       events { worker_connections 256; }
       http {
-        access_log off; default_type application/octet-stream; client_max_body_size 64m;
+        access_log \(root)/requests; default_type application/octet-stream; client_max_body_size 64m;
         client_body_temp_path \(root)/files/.tmp;
         \(temporary.joined(separator: "\n  "))
         server {
@@ -50,7 +44,7 @@ enum MetadataServer {
   }
 
   /// Runs a command to its end; its exit status and what it printed.
-  static func run(_ arguments: [String], in folder: FilePath) throws -> (status: Int32, output: String) {
+  package static func run(_ arguments: [String], in folder: FilePath) throws -> (status: Int32, output: String) {
     let log = folder.string + "/run.\(UInt32.random(in: 0 ... .max))"
     let child = try ServerProcess.spawn(arguments, output: log)
     var status: Int32 = 0
