@@ -47,7 +47,7 @@ let package = Package(
     module("Graph", ["Diagnostics", "Digests", "Files"]),
     module("Caching", ["Diagnostics", "Digests", "Files", "CAttributes", system]),
     .target(
-      name: "RemoteExecutionAPI", dependencies: [protobuf], exclude: ["Protos", "generate"],
+      name: "RemoteExecutionAPI", dependencies: ["Digests", protobuf], exclude: ["Protos", "generate"],
       swiftSettings: strict),
     .target(name: "CSandbox"),
     module(
@@ -76,7 +76,7 @@ let package = Package(
     module("Events"),
     module("Scheduling"),
     module("Console", ["Diagnostics", "Events", system]),
-    module("Planning", ["Diagnostics", "Digests", "Files", "Manifests", "Graph", "Caching"]),
+    module("Planning", ["Diagnostics", "Digests", "Files", "Manifests", "Graph", "Caching", "RemoteExecutionAPI"]),
     module(
       "Engine",
       [
@@ -97,7 +97,9 @@ let package = Package(
     .target(name: "SeededRandom", path: "Tests/SeededRandom", swiftSettings: strict),
     tests("TidyTests", []),
     tests("RemoteExecutionAPITests", ["RemoteExecutionAPI", system], exclude: ["compare-descriptors.py"]),
-    tests("PlanningTests", ["Planning", "Manifests", "Graph", "Files", "Caching", "Digests", "Diagnostics"]),
+    tests(
+      "PlanningTests",
+      ["Planning", "RemoteExecutionAPI", "Manifests", "Graph", "Files", "Caching", "Digests", "Diagnostics"]),
     tests("EngineTests", ["Engine", "Caching", "Digests", "Diagnostics", "Files", "Graph", system]),
     tests("DiagnosticsTests", ["Diagnostics"]),
     tests("DigestsTests", ["Digests"]),

@@ -1,6 +1,29 @@
 import Diagnostics
 import Digests
 
+/// Where a tree's folders go, and where those that it is made of come from.
+package protocol DirectoryStore {
+  func insert(_ directory: Directory) throws -> DirectoryArtifact
+  func directory(_ artifact: DirectoryArtifact) throws -> Directory
+}
+
+extension Store: DirectoryStore {}
+
+/// Folders that are named, and kept nowhere.
+package struct NamedDirectories: DirectoryStore {
+  private let store: Store
+
+  /// Reads from a store, for a folder in which others are put.
+  package init(reading store: Store) { self.store = store }
+
+  package func insert(_ directory: Directory) -> DirectoryArtifact {
+    let bytes = directory.encoded
+    return DirectoryArtifact(root: Digest(of: bytes), size: bytes.count)
+  }
+
+  package func directory(_ artifact: DirectoryArtifact) throws -> Directory { try store.directory(artifact) }
+}
+
 /// Builds a directory from files, symlinks and whole directories at paths: the input tree of an action, or a layer.
 ///
 /// Directories merge; equal entries at one path are one; anything else at one path is an error.
@@ -15,10 +38,10 @@ package struct TreeBuilder {
     case folder(String, Folder)
   }
 
-  private let store: Store
+  private let store: any DirectoryStore
   private let top = Folder()
 
-  package init(_ store: Store) { self.store = store }
+  package init(_ store: any DirectoryStore) { self.store = store }
 
   /// Puts an entry at a `/`-separated relative path; a directory may be put at the empty path, which is the root.
   package mutating func add(_ path: String, _ node: Directory.Node) throws {

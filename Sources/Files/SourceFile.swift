@@ -19,3 +19,18 @@ package struct SourceFile: Hashable, Sendable {
     self.fingerprint = fingerprint
   }
 }
+
+/// A source file with what names its content on every machine.
+package struct SourceContent: Hashable, Sendable {
+  package var file: SourceFile
+  /// Of the bytes, or of the link's text.
+  package var digest: Digest
+  /// Bytes.
+  package var size: Int
+
+  package init(file: SourceFile, digest: Digest, size: Int) {
+    self.file = file
+    self.digest = digest
+    self.size = size
+  }
+}

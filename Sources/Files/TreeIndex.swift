@@ -288,7 +288,9 @@ extension IndexEntry {
   mutating func becomeSubmodule(_ commit: [UInt8]) {
     mode = .submodule
     fingerprint = commit.withUnsafeBytes { Fingerprint(of: $0) }
-    flags = Self.hasFingerprint
+    digest = commit.withUnsafeBytes { Digest(of: $0) }
+    stat.size = Int64(commit.count)
+    flags = Self.hasFingerprint | Self.hasDigest
   }
 }
 

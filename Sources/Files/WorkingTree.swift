@@ -138,14 +138,22 @@ package final class WorkingTree: SourceTree {
   /// Throws a `Diagnostic` when one is not in the tree or cannot be read.
   package func fingerprints(of paths: [WorkspacePath]) throws -> [SourceFile] {
     try withState { state in
-      let positions = try paths.map { path in
-        guard let position = state.entry(path) else { throw Diagnostic.error("there is no source file `\(path)`") }
-        return position
-      }
+      let positions = try state.positions(of: paths)
       try hash(&state, positions.filter { !state.index.entries[$0].hasContent })
+      return zip(paths, positions).map { state.file($0, at: $1) }
+    }
+  }
+
+  /// As `fingerprints(of:)`, with the digests, which cost a reading where only the fingerprint is known.
+  ///
+  /// A submodule has no bytes; its digest is that of its commit id's digits.
+  package func contents(of paths: [WorkspacePath]) throws -> [SourceContent] {
+    try withState { state in
+      let positions = try state.positions(of: paths)
+      try hash(&state, positions.filter { !state.index.entries[$0].hasDigest }, wantsDigest: true)
       return zip(paths, positions).map { path, position in
         let entry = state.index.entries[position]
-        return SourceFile(path: path, mode: entry.mode, fingerprint: entry.fingerprint)
+        return SourceContent(file: state.file(path, at: position), digest: entry.digest, size: Int(entry.stat.size))
       }
     }
   }
@@ -155,7 +163,7 @@ package final class WorkingTree: SourceTree {
     withState { state in
       guard let position = state.entry(path) else { return nil }
       let entry = state.index.entries[position]
-      return entry.flags & IndexEntry.hasDigest != 0 ? entry.digest : nil
+      return entry.hasDigest ? entry.digest : nil
     }
   }
 
@@ -169,7 +177,7 @@ package final class WorkingTree: SourceTree {
     }
   }
 
-  private func hash(_ state: inout State, _ positions: [Int]) throws {
+  private func hash(_ state: inout State, _ positions: [Int], wantsDigest: Bool = false) throws {
     if positions.isEmpty { return }
     state.isDirty = true
     let positions = Array(Set(positions)).sorted()
@@ -182,7 +190,8 @@ package final class WorkingTree: SourceTree {
         // Every position is one thread's only.
         for position in positions[range] {
           do {
-            entries[position].record(try reader.hash(arena.cString(entries[position].path)))
+            entries[position].record(
+              try reader.hash(arena.cString(entries[position].path), wantsDigest: wantsDigest))
           } catch {
             failed.withLock { $0.append((position, error)) }
           }
@@ -196,6 +205,7 @@ package final class WorkingTree: SourceTree {
 
 extension IndexEntry {
   var hasContent: Bool { flags & Self.hasFingerprint != 0 }
+  var hasDigest: Bool { flags & Self.hasDigest != 0 }
 
   mutating func record(_ reading: FileReading) {
     stat = reading.after
@@ -216,6 +226,17 @@ extension WorkingTree.State {
   func entry(_ path: WorkspacePath) -> Int? {
     var text = path.string
     return text.withUTF8 { index.entry(at: $0) }
+  }
+
+  func positions(of paths: [WorkspacePath]) throws -> [Int] {
+    try paths.map { path in
+      guard let position = entry(path) else { throw Diagnostic.error("there is no source file `\(path)`") }
+      return position
+    }
+  }
+
+  func file(_ path: WorkspacePath, at position: Int) -> SourceFile {
+    SourceFile(path: path, mode: index.entries[position].mode, fingerprint: index.entries[position].fingerprint)
   }
 
   func stamp(of package: WorkspacePath) -> Fingerprint? {
