@@ -161,8 +161,11 @@ import Testing
       #expect(site.tags("airbyte/\(name)") == ["1.0.0", "latest"])
       #expect(site.project.exists(".slipway/publish/receipts/airbyte/\(name)/1.0.0.json"))
     }
-    let sent = site.server.uploads().map(\.digest)
-    #expect(Set(sent).count == sent.count, "a blob was sent twice")
+    // To one repository: what another was about to get a shared blob from may have stopped before it had it.
+    let sent = site.server.uploads().map { upload in
+      String(upload.path.prefix { $0 != "?" }.split(separator: "/blobs/uploads/")[0]) + " " + upload.digest
+    }
+    #expect(Set(sent).count == sent.count, "a blob was sent twice: \(sent)")
   }
 
   // MARK: A metadata store on a web server
