@@ -148,9 +148,11 @@ extension RegistryClient {
     return try await asking(reference, "push \(reference)") { asked in
       let endpoint = try await self.reach(asked)
       let scopes = [Self.scope(endpoint.repository(reference), .push)]
+      // docker-registry 2.8 calls the digest invalid while another writer rewrites a file that says what it is of.
       let call = Call(
         method: .PUT, address: self.address(endpoint, reference, "manifests/" + name),
-        headers: [("Content-Type", mediaType)], payload: .bytes(bytes), size: bytes.count, accepts: [201, 200])
+        headers: [("Content-Type", mediaType)], payload: .bytes(bytes), size: bytes.count, accepts: [201, 200],
+        transientCodes: ["DIGEST_INVALID"])
       return try await self.perform(endpoint, scopes: scopes, { call }) { answer, address in
         await answer.discard()
         if let said = answer.headers.first(name: "Docker-Content-Digest"), said.hasPrefix("sha256:"), said != digest.oci

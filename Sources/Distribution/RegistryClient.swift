@@ -157,6 +157,8 @@ package final class RegistryClient: Sendable {
     var size = 0
     /// Statuses that are given to the caller; all others fail.
     var accepts: Set<Int> = [200]
+    /// Codes of the registry that may pass a moment later, though their status would not.
+    var transientCodes: Set<String> = []
     /// Bytes that earlier attempts have moved: each `chunk` of them is a fresh start for the retries.
     var progress = 0
   }
@@ -232,7 +234,9 @@ package final class RegistryClient: Sendable {
   private func rejected(_ answer: Transport.Answer, _ call: Call, _ address: WebAddress) async throws
     -> RegistryFailure
   {
-    try await exchange.failure(answer, call.method, address)
+    var failure = try await exchange.failure(answer, call.method, address)
+    if let code = failure.code, call.transientCodes.contains(code) { failure.isTransient = true }
+    return failure
   }
 
   /// Follows redirects of questions; the authorization goes to the endpoint's own origin only.

@@ -217,4 +217,45 @@ import Testing
     let text = await diagnosed { for try await _ in piece {} }
     #expect(text == "error: `\(file)` became shorter while it was read\n")
   }
+
+  /// As docker-registry leaves it for a moment whenever somebody pushes the same manifest, for it writes in place.
+  @Test func `a manifest that somebody else is pushing at that moment is named again a little later`() async throws {
+    let registry = try fixture.registry()
+    let name = try Reference("127.0.0.1:\(registry.port)/a/b")
+    let image = try fixture.image(layers: [100])
+    try await fixture.client(fixture.settings()).push(image, to: name)
+    let digest = image.manifest.descriptor.digest
+    let link = registry.folder.appending(
+      "data/docker/registry/v2/repositories/a/b/_manifests/revisions/sha256/\(digest.hex)/link")
+    @Sendable func write(_ text: String) throws {
+      let file = try FileDescriptor.open(link, .writeOnly, options: .truncate)
+      try file.closeAfter { _ = try file.writeAll(text.utf8) }
+    }
+    try write("")
+    var settings = fixture.settings()
+    let isWaiting = Waits()
+    settings.time.sleep = { duration in
+      isWaiting.note(duration)
+      if isWaiting.durations.count == 2 { try write(digest.oci) }
+    }
+    let client = RegistryClient(settings)
+    let index = JSON.object([
+      "schemaVersion": .number(2), "mediaType": .string(MediaType.index),
+      "manifests": .array([
+        .object([
+          "mediaType": .string(MediaType.manifest), "digest": .string(digest.oci),
+          "size": .number(image.manifest.descriptor.size),
+        ])
+      ]),
+    ]).encoded
+    try await client.pushManifest(index, mediaType: MediaType.index, to: try name.tagged("all"), byDigest: false)
+    #expect(isWaiting.durations.count == 2)
+    // A registry that stays so is an error, not a loop.
+    try write("")
+    await #expect(throws: Diagnostic.self) {
+      try await fixture.client(fixture.settings())
+        .pushManifest(index, mediaType: MediaType.index, to: try name.tagged("all"), byDigest: false)
+    }
+    await client.close()
+  }
 }
