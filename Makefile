@@ -22,7 +22,7 @@ test: setup
 
 lint:
 	swift format lint --strict --recursive Package.swift Sources Tests
-	python3 -m compileall -q Sources/Kinds connectors >/dev/null
+	PYTHONPYCACHEPREFIX=.build/pycache python3 -m compileall -q Sources/Kinds connectors >/dev/null
 
 goldens: setup
 	SLIPWAY_RECORD=1 swift test --filter 'EndToEndTests|ManifestsTests'

@@ -90,8 +90,12 @@ let package = Package(
         "Events", "Planning", "Engine", "Console", arguments, system,
       ], swiftSettings: strict,
       // SwiftPM exports every symbol of an executable: 35,000 here, which the loader and the Swift runtime look through
-      // at each start, and none of whose code the linker may leave out.
-      linkerSettings: [.unsafeFlags(["-Xlinker", "--no-export-dynamic"], .when(configuration: .release))]),
+      // at each start, and none of whose code the linker may leave out. And 129,000 addresses would have to be written
+      // at each start if the executable could lie anywhere: a millisecond. Libraries and stack are still laid at random.
+      linkerSettings: [
+        .unsafeFlags(
+          ["-Xlinker", "--no-export-dynamic", "-Xclang-linker", "-no-pie"], .when(configuration: .release))
+      ]),
 
     // Random numbers that repeat, for tests.
     .target(name: "SeededRandom", path: "Tests/SeededRandom", swiftSettings: strict),

@@ -4,7 +4,7 @@ import Synchronization
 /// A value that a thread of its own begins to compute at once; who takes it waits for it, or computes it.
 ///
 /// A plain thread, as the callers are synchronous and must not block the cooperative pool.
-final class Background<Value: Sendable>: Startable, @unchecked Sendable {
+package final class Background<Value: Sendable>: Startable, @unchecked Sendable {
   private enum State {
     case waiting
     case computed(Value)
@@ -14,7 +14,7 @@ final class Background<Value: Sendable>: Startable, @unchecked Sendable {
   private let body: @Sendable () -> Value
   private let state = Mutex(State.waiting)
 
-  init(_ body: @escaping @Sendable () -> Value) {
+  package init(_ body: @escaping @Sendable () -> Value) {
     self.body = body
     super.init()
     var thread = pthread_t()
@@ -29,7 +29,7 @@ final class Background<Value: Sendable>: Startable, @unchecked Sendable {
   }
 
   /// Gives the value away: nothing is kept here that would make its new owner copy it before a change.
-  func take() -> Value {
+  package func take() -> Value {
     state.withLock { state in
       defer { state = .taken }
       if case .computed(let value) = state { return value }
@@ -45,6 +45,6 @@ final class Background<Value: Sendable>: Startable, @unchecked Sendable {
 }
 
 /// What a C callback, which knows no generic type, can run.
-class Startable {
+package class Startable {
   func run() {}
 }

@@ -29,22 +29,12 @@ extension TreeIndex {
   ///
   /// Whatever the bytes are, all that is returned is in bounds and sorted.
   init?(file: String) {
-    let raw = open(file, O_RDONLY | O_CLOEXEC | O_NONBLOCK)
-    guard raw >= 0 else { return nil }
-    defer { close(raw) }
-    var status = stat()
-    guard fstat(raw, &status) == 0, status.st_mode & S_IFMT == S_IFREG else { return nil }
-    let size = Int(status.st_size)
-    guard size >= MemoryLayout<Header>.size, size <= Self.sizeLimit else { return nil }
-    // The file is only ever replaced, never cut short.
-    guard let base = mmap(nil, size, PROT_READ, MAP_PRIVATE | MAP_POPULATE, raw, 0), base != MAP_FAILED else {
-      return nil
-    }
-    defer { munmap(base, size) }
-    self.init(UnsafeRawBufferPointer(start: base, count: size))
+    guard let file = MappedFile(file, limit: Self.sizeLimit) else { return nil }
+    self.init(file.bytes, in: file)
   }
 
-  init?(_ bytes: UnsafeRawBufferPointer) {
+  /// - Parameter file: What holds the bytes; without one, they are copied.
+  init?(_ bytes: UnsafeRawBufferPointer, in file: MappedFile? = nil) {
     guard bytes.count >= MemoryLayout<Header>.size else { return nil }
     let header = bytes.loadUnaligned(as: Header.self)
     guard header.magic == Header().magic, header.strides == Header().strides else { return nil }
@@ -60,7 +50,11 @@ extension TreeIndex {
       let arena = section(header.arena, UInt8.self), position == bytes.count,
       Fingerprint(of: UnsafeRawBufferPointer(rebasing: bytes[Self.checksumEnd...])) == header.checksum
     else { return nil }
-    self.arena = ByteArena(arena)
+    if let file, let base = arena.baseAddress {
+      self.arena = ByteArena(base.assumingMemoryBound(to: UInt8.self), count: arena.count, in: file)
+    } else {
+      self.arena = ByteArena(arena)
+    }
     self.controls = Self.array(controls)
     self.folders = Self.array(folders)
     self.entries = Self.array(entries)

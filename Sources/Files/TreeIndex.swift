@@ -67,16 +67,27 @@ struct IndexControl {
 
 /// Immutable bytes outside Swift's heap rules: pointers into it stay valid while it lives.
 final class ByteArena: @unchecked Sendable {
-  let base: UnsafeMutablePointer<UInt8>
+  let base: UnsafePointer<UInt8>
   let count: Int
+  /// Where the bytes lie; nil where they are the arena's own.
+  private let file: MappedFile?
 
   init(_ bytes: UnsafeRawBufferPointer) {
-    base = .allocate(capacity: Swift.max(1, bytes.count))
+    let copy = UnsafeMutablePointer<UInt8>.allocate(capacity: Swift.max(1, bytes.count))
+    if let source = bytes.baseAddress { memcpy(copy, source, bytes.count) }
+    base = UnsafePointer(copy)
     count = bytes.count
-    if let source = bytes.baseAddress { memcpy(base, source, count) }
+    file = nil
   }
 
-  deinit { base.deallocate() }
+  /// - Parameter bytes: Within the file.
+  init(_ bytes: UnsafePointer<UInt8>, count: Int, in file: MappedFile) {
+    base = bytes
+    self.count = count
+    self.file = file
+  }
+
+  deinit { if file == nil { base.deallocate() } }
 
   func bytes(_ path: PathReference) -> UnsafeBufferPointer<UInt8> {
     UnsafeBufferPointer(start: base + Int(path.offset), count: Int(path.length))

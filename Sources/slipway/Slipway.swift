@@ -22,6 +22,11 @@ struct Slipway: AsyncParsableCommand {
   static func start() async -> Never {
     do {
       try checkCommandName()
+      EarlySession.begin(
+        CommandLine.arguments.dropFirst(),
+        commands: [
+          BuildCommand.configuration, TestCommand.configuration, RunCommand.configuration, QueryCommand.configuration,
+        ].compactMap(\.commandName))
       var command = try parseAsRoot()
       let task = Task {
         if var command = command as? any AsyncParsableCommand { try await command.run() } else { try command.run() }
@@ -110,7 +115,9 @@ struct CommonOptions: ParsableArguments {
   }
 
   func session() throws -> Session {
-    let session = try Session(directory: folder(), cache: Session.cacheFolder())
+    let (directory, cache) = try (folder(), Session.cacheFolder())
+    let session =
+      try EarlySession.take(directory: directory, cache: cache) ?? Session(directory: directory, cache: cache)
     // It lives as long as the process: to free every manifest one by one before the end takes milliseconds.
     _ = Unmanaged.passRetained(session)
     return session

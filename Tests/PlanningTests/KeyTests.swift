@@ -35,7 +35,9 @@ import Testing
 
     func isSame(as other: Keys) throws -> Bool {
       let (local, shared) = (self.local.fingerprint == other.local.fingerprint, self.shared == other.shared)
-      return try #require(local == shared ? local : nil, "the local key says \(local), the shared one \(shared)")
+      let areAgreed = local == shared
+      try #require(areAgreed, "the local key says \(local), the shared one \(shared)")
+      return local
     }
   }
 
