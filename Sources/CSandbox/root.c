@@ -1,8 +1,10 @@
 #include "internal.h"
 
 #include <stdio.h>
+#include <sys/mman.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
+#include <sys/xattr.h>
 
 #include "syscalls.h"
 
@@ -107,33 +109,34 @@ static int mount_overlay_by_options(const struct request *request, const char *u
   return 0;
 }
 
-static int mount_overlay(const struct request *request, const char *upper, const char *work) {
-  int context = sys_fsopen("overlay");
-  if (context < 0) {
-    if (errno == ENOSYS) return mount_overlay_by_options(request, upper, work);
-    return fail("cannot open file system `overlay`");
-  }
-  for (uint32_t i = 0; i < request->layers.count || i == 0; i++) {
+/// A detached overlay of any number of layers; -1 with `errno` where there is none.
+static int open_overlay(const struct request *request, const char *upper, const char *work) {
+  int context = sys_fsopen("overlay"), mount = -1;
+  if (context < 0) return -1;
+  bool set = true;
+  for (uint32_t i = 0; set && (i < request->layers.count || i == 0); i++) {
     char name[16] = "empty";
     if (request->layers.count > 0) snprintf(name, sizeof name, "%u", i);
-    if (sys_fsconfig(context, FSCONFIG_SET_STRING, "lowerdir+", name, 0) == 0) continue;
-    bool unknown = i == 0 && errno == EINVAL;
-    int error = errno;
-    close(context);
-    errno = error;
-    if (unknown) return mount_overlay_by_options(request, upper, work);
-    return fail("cannot add layer `%s` to the root file system", request->layers.items[i]);
+    set = sys_fsconfig(context, FSCONFIG_SET_STRING, "lowerdir+", name, 0) == 0;
   }
-  int mount = -1;
-  if (sys_fsconfig(context, FSCONFIG_SET_STRING, "upperdir", upper, 0) != 0 ||
-      sys_fsconfig(context, FSCONFIG_SET_STRING, "workdir", work, 0) != 0 ||
-      sys_fsconfig(context, FSCONFIG_SET_FLAG, "userxattr", NULL, 0) != 0 ||
-      sys_fsconfig(context, FSCONFIG_SET_FLAG, "volatile", NULL, 0) != 0 ||
-      sys_fsconfig(context, FSCONFIG_CMD_CREATE, NULL, NULL, 0) != 0 ||
-      (mount = sys_fsmount(context, MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV)) < 0)
-    fail("cannot mount the root file system (overlay)");
+  if (set && sys_fsconfig(context, FSCONFIG_SET_STRING, "upperdir", upper, 0) == 0 &&
+      sys_fsconfig(context, FSCONFIG_SET_STRING, "workdir", work, 0) == 0 &&
+      sys_fsconfig(context, FSCONFIG_SET_FLAG, "userxattr", NULL, 0) == 0 &&
+      sys_fsconfig(context, FSCONFIG_SET_FLAG, "volatile", NULL, 0) == 0 &&
+      sys_fsconfig(context, FSCONFIG_CMD_CREATE, NULL, NULL, 0) == 0)
+    mount = sys_fsmount(context, MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV);
+  int error = errno;
   close(context);
-  return mount < 0 ? -1 : attach(mount, AT_FDCWD, "root");
+  errno = error;
+  return mount;
+}
+
+static int mount_overlay(const struct request *request, const char *upper, const char *work) {
+  int mount = open_overlay(request, upper, work);
+  if (mount >= 0) return attach(mount, AT_FDCWD, "root");
+  // Before Linux 6.5 overlays do not know `lowerdir+`, and say so only when all is set: Debian 12's is one of these.
+  if (errno == ENOSYS || errno == EINVAL) return mount_overlay_by_options(request, upper, work);
+  return fail("cannot mount the root file system (overlay)");
 }
 
 /// Makes `target` below the root show `mount`, which is closed.
@@ -319,4 +322,11 @@ int enter_root(struct request *request) {
   if (umount2(".", MNT_DETACH) != 0) return fail("cannot take the host's root away");
   close(root);
   return chdir("/") == 0 ? 0 : fail("cannot enter the root");
+}
+
+bool slipway_memory_keeps_overlays(void) {
+  int file = memfd_create("slipway", MFD_CLOEXEC);
+  bool kept = file >= 0 && fsetxattr(file, "user.overlay.opaque", "y", 1, 0) == 0;
+  if (file >= 0) close(file);
+  return kept;
 }

@@ -191,6 +191,7 @@ struct CommandExecution {
     // What gives files only fits into memory; a folder may be of any size, and is better on disk.
     let needsDisk =
       target.rule == .fetch || (target.rule == .action && !action.outputs.allSatisfy { $0.path.contains(".") })
+      || !SandboxFeature.keepsOverlaysInMemory
     // What is written in memory is memory, too.
     if let memory = own.memory ?? general.memory {
       spec.limits.totalMemory = memory + emulator + (needsDisk ? 0 : spec.limits.scratch)

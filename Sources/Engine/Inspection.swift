@@ -143,16 +143,7 @@ extension Session {
     spec.interactive = isatty(0) == 1
     spec.limits.wallClock = 86_400
     spec.limits.memory = nil
-    let result: SandboxResult
-    do {
-      result = try await build.sandbox.run(spec)
-    } catch {
-      if case .folder(let path) = spec.scratch { try Disk.removeTree(path) }
-      throw error
-    }
-    for output in result.outputs { try? output?.close() }
-    if case .folder(let path) = spec.scratch { try Disk.removeTree(path) }
-    return Self.code(result.status)
+    return try await Self.run(spec, in: build.sandbox)
   }
 
   /// Runs an image's entrypoint as a connector's user would: `-- spec`, `-- check --config /secrets/config.json`.
@@ -188,8 +179,17 @@ extension Session {
     spec.standardOutput = .standardOutput
     spec.standardError = .standardError
     spec.limits.wallClock = 86_400
-    let result = try await NamespaceSandbox().run(spec)
-    return Self.code(result.status)
+    if !SandboxFeature.keepsOverlaysInMemory { spec.scratch = .folder(try store.makeTemporaryFolder().string) }
+    return try await Self.run(spec, in: NamespaceSandbox())
+  }
+
+  /// Keeps nothing of what is written.
+  private static func run(_ spec: SandboxSpec, in sandbox: any Sandbox) async throws -> Int32 {
+    let outcome: Result<SandboxResult, any Error>
+    do { outcome = .success(try await sandbox.run(spec)) } catch { outcome = .failure(error) }
+    for output in (try? outcome.get().outputs) ?? [] { try? output?.close() }
+    if case .folder(let path) = spec.scratch { try Disk.removeTree(path) }
+    return code(try outcome.get().status)
   }
 
   private static func mount(_ text: String) throws -> SandboxSpec.Mount {

@@ -28,7 +28,7 @@ package struct SandboxSpec: Sendable {
 
   /// Where what the process writes goes.
   package enum Scratch: Hashable, Sendable {
-    /// In memory, up to `limits.scratch` bytes.
+    /// In memory, up to `limits.scratch` bytes; only where `SandboxFeature.keepsOverlaysInMemory` can it hold anything.
     case memory
     /// In this empty host folder, on the file system of the store.
     case folder(String)

@@ -29,16 +29,28 @@ package struct SandboxFeature: Sendable {
     features.append(await trial("sandbox on the host's network", in: sandbox) { $0.network = .host })
     features.append(await scratchTrial(in: sandbox, below: folder))
     features.append(await limitsTrial(in: sandbox))
+    features.append(
+      SandboxFeature(
+        "scratch space in memory", keepsOverlaysInMemory,
+        keepsOverlaysInMemory ? "works" : "files in memory have no extended attributes here",
+        hints: ["what actions write goes to the disk, which is slower; Linux 6.6 can keep it in memory"]))
     let landlock = slipway_landlock_version()
     features.append(
       SandboxFeature(
-        "abstract sockets kept apart", landlock >= 6,
+        "abstract sockets kept apart", keepsAbstractSocketsApart,
         landlock == 0 ? "the kernel has no Landlock" : "Landlock has version \(landlock)",
         hints: ["with `network: host` an action could reach the host's abstract sockets; Linux 6.12 prevents it"]))
     features.append(subordinateIdentifiers)
     features.append(await runc())
     return features
   }
+
+  /// Whether a scratch space in memory can hold all that an action may do to an image: an overlay notes in extended
+  /// attributes which folders are not those below any more, and files in memory have them since Linux 6.6.
+  package static let keepsOverlaysInMemory = slipway_memory_keeps_overlays()
+
+  /// Whether an action on the host's network is kept from the host's abstract sockets, which have no file (Landlock 6).
+  package static let keepsAbstractSocketsApart = slipway_landlock_version() >= 6
 
   private static var userNamespaces: SandboxFeature {
     let hint = HostSettings.current.userNamespaceHint

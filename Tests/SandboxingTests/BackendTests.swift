@@ -75,7 +75,7 @@ import Testing
   @Test func `every feature that is required works where these tests run`() async throws {
     let host = try TestHost()
     let features = await SandboxFeature.all(scratch: host.folder)
-    #expect(features.count == 8)
+    #expect(features.count == 9)
     for feature in features where feature.isRequired {
       #expect(feature.isOffered, "\(feature.name): \(feature.explanation); \(feature.hints)")
     }

@@ -54,8 +54,10 @@ import Testing
   @Test func `the topmost layer wins, and no layer is changed`() async throws {
     let host = try TestHost()
     try host.write("top/victim", "top")
-    let (result, text) = try await host.run(
-      host.shell("cat /victim; echo x > /victim; rm -r /victim-folder; chmod 700 /bin; cat /victim; ls /victim-folder"))
+    var spec = host.shell(
+      "cat /victim; echo x > /victim; rm -r /victim-folder; chmod 700 /bin; cat /victim; ls /victim-folder")
+    if !SandboxFeature.keepsOverlaysInMemory { spec.scratch = .folder(host.path("scratch")) }
+    let (result, text) = try await host.run(spec)
     #expect(result.status == .exited(1))
     #expect(text == "topx\nls: /victim-folder: No such file or directory\n")
     #expect(try host.text("top/victim") == "top")

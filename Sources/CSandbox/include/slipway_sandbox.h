@@ -6,6 +6,7 @@
 #define SLIPWAY_SANDBOX_H
 
 #include <stddef.h>
+#include <stdbool.h>
 #include <stdint.h>
 #include <sys/types.h>
 
@@ -72,6 +73,9 @@ int slipway_sandbox_receive(int socket, struct slipway_sandbox_reply *reply);
 int slipway_openat_in_root(int root, const char *path, int flags);
 /// The version of Landlock's interface that the kernel offers; 6 can keep abstract sockets out; 0: none.
 int slipway_landlock_version(void);
+
+/// Whether files in memory have the extended attributes in which an overlay notes what it hides.
+bool slipway_memory_keeps_overlays(void);
 /// Removes a tree whose folders may have any mode; gives 0, or -1 and errno. Follows no symlink.
 int slipway_remove_tree(const char *path);
 
