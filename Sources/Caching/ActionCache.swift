@@ -41,6 +41,15 @@ package struct ActionCache: Sendable {
   ///
   /// A failure to read is a miss: a cache never stops a build.
   package func lookup(_ key: Fingerprint) -> Lookup {
+    let found = recorded(key)
+    guard case .hit(let record) = found else { return found }
+    if let digest = store.firstMissing(of: record) { return .miss(.missingBlob(digest)) }
+    store.noteUse(store.recordPath(key))
+    return found
+  }
+
+  /// The result of an earlier success, whether or not its blobs are there.
+  package func recorded(_ key: Fingerprint) -> Lookup {
     let path = store.recordPath(key)
     guard let bytes = try? Disk.contents(of: path, limit: Self.recordLimit) else {
       if let (time, policy) = store.eviction(of: key) { return .miss(.evicted(at: time, policy: policy)) }
@@ -49,13 +58,6 @@ package struct ActionCache: Sendable {
     guard let record = ActionRecord(decoding: bytes), record.key == key, record.isSuccess else {
       return .miss(.corrupt)
     }
-    for file in [record.log, record.junit].compactMap(\.self) where !store.contains(file.digest, size: file.size) {
-      return .miss(.missingBlob(file.digest))
-    }
-    for output in record.outputs {
-      if let digest = store.firstMissing(of: output.artifact) { return .miss(.missingBlob(digest)) }
-    }
-    store.noteUse(path)
     return .hit(record)
   }
 
@@ -76,6 +78,14 @@ package struct ActionCache: Sendable {
 
 extension Store {
   package var actions: ActionCache { ActionCache(self) }
+
+  /// The first blob that the result names and the store does not have.
+  package func firstMissing(of record: ActionRecord) -> Digest? {
+    for artifact in record.artifacts {
+      if let digest = firstMissing(of: artifact) { return digest }
+    }
+    return nil
+  }
 
   /// The first blob that the artifact needs and the store does not have, of the right size.
   package func firstMissing(of artifact: Artifact) -> Digest? {

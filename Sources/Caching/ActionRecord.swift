@@ -93,5 +93,8 @@ package struct ActionRecord: Hashable, Sendable {
     completedAt <= now && now - completedAt <= age
   }
 
+  /// Everything in the store that the record names.
+  package var artifacts: [Artifact] { [log, junit].compactMap { $0.map(Artifact.file) } + outputs.map(\.artifact) }
+
   package func output(named name: String) -> Artifact? { outputs.first { $0.name == name }?.artifact }
 }

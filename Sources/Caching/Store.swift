@@ -55,6 +55,9 @@ package final class Store: Sendable {
 
   func treePath(_ root: Digest) -> String { shard("tree", root.hex) }
   package func layerPath(_ diffID: Digest) -> FilePath { FilePath(shard("layer", diffID.hex)) }
+
+  /// Whether the layer is there unpacked.
+  package func hasLayer(_ diffID: Digest) -> Bool { access(layerPath(diffID).string, F_OK) == 0 }
   func recordPath(_ key: Fingerprint) -> String { shard("ac", key.description) }
   func failurePath(_ key: Fingerprint) -> String { shard("ac", key.description) + ".failed" }
 

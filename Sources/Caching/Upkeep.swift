@@ -3,13 +3,6 @@ import Digests
 import Glibc
 import SystemPackage
 
-extension ActionRecord {
-  /// Everything in the store that the record names.
-  var artifacts: [Artifact] {
-    [log, junit].compactMap { $0.map { Artifact.file($0) } } + outputs.map(\.artifact)
-  }
-}
-
 extension Store {
   package struct Statistics: Hashable, Sendable {
     package struct Class: Hashable, Sendable {

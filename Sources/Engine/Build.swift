@@ -38,6 +38,8 @@ package final class Build {
   let registries: RegistryAccess
   let plan: Plan
   let history: History
+  /// The remote tier, if there is one.
+  let shared: (any SharedResults)?
 
   var planner: ActionPlanner
   /// Asked only for what is to run for another platform.
@@ -50,8 +52,9 @@ package final class Build {
 
   package init(
     workspace: Workspace, store: Store, registries: RegistryAccess, plan: Plan, history: History,
-    options: BuildOptions, events: EventStream
+    options: BuildOptions, events: EventStream, shared: (any SharedResults)? = nil
   ) throws {
+    self.shared = shared
     self.registries = registries
     self.workspace = workspace
     self.store = store
@@ -86,7 +89,7 @@ package final class Build {
     }
     events.emit(Event(.buildStarted, targets: countedTargets(scheduler) + already))
     started()
-    await withTaskGroup(of: Execution.self) { group in
+    await withTaskGroup(of: Step.self) { group in
       while !scheduler.isDone {
         if Task.isCancelled { scheduler.cancel() }
         var progressed = false
@@ -94,17 +97,23 @@ package final class Build {
           progressed = true
           evaluate(id, &scheduler)
         }
+        for question in questions { group.addTask { .looked(await question()) } }
+        questions = []
         for id in scheduler.startExecutions() {
           progressed = true
           guard let work = pending.removeValue(forKey: id) else { continue }
           events.emit(Event(.actionStarted, label: graph.nodes[id].label.description, rule: graph.nodes[id].rule))
-          group.addTask { await Self.execute(id, work) }
+          group.addTask { .executed(await Self.execute(id, work)) }
         }
         for id in scheduler.takeDecided() { reportDecided(id, scheduler.state(of: id)) }
         if progressed || scheduler.isDone { continue }
-        guard let execution = await group.next() else { break }
-        if let again = complete(execution, &scheduler) {
-          group.addTask { await Self.execute(execution.node, again) }
+        switch await group.next() {
+        case .looked(let lookUp)?: complete(lookUp, &scheduler)
+        case .executed(let execution)?:
+          for (node, work) in complete(execution, &scheduler) {
+            group.addTask { .executed(await Self.execute(node, work)) }
+          }
+        case nil: return
         }
       }
     }
@@ -132,6 +141,12 @@ package final class Build {
 
   /// Work that waits for its turn to execute, by node.
   var pending: [Int: Work] = [:]
+  /// Questions to the remote tier that are to be asked.
+  private var questions: [@Sendable () async -> LookUp] = []
+  /// Nodes that run once more for the sake of others, which lack the bytes that they gave: those others.
+  var awaited: [Int: Set<Int>] = [:]
+  /// How often a node lacked bytes.
+  var recoveries: [Int: Int] = [:]
 
   // MARK: The scheduler's view
 
@@ -185,27 +200,66 @@ package final class Build {
         }
         let work = try prepare(target)
         switch lookUp(work, target) {
-        case .hit(let record):
-          planner.outputs[label] = record.outputs
-          verdicts[id] = record.verdict
-          history.note(label, key: record.key, milliseconds: record.duration)
-          hits.append(record.key)
-          noteVerified(target, record)
-          finish(id, target, .hitLocal, record: record)
-          scheduler.finished(id, .succeeded)
-        case .miss(let reason):
-          if options.isDryRun { return noteDryRun(id, target, reason, &scheduler) }
-          if let platform = target.platform, target.rule.runsCommand || target.rule == .rootfs {
-            try emulation.require(target.label, for: platform, host: Workspace.platform)
+        case .hit(let record): take(record, id, target, .hitLocal, &scheduler)
+        case .miss(let reason, let recorded):
+          guard let shared else { return try miss(id, target, work, reason, &scheduler) }
+          reasons[id] = reason
+          let (bringsBytes, workspace) = (mustBeLocal(label), workspace)
+          questions.append {
+            await Self.lookUp(
+              id, work, recorded: recorded, bringsBytes: bringsBytes, target, workspace, shared)
           }
-          pending[id] = work
-          scheduler.requestExecution(id)
         }
       }
     } catch {
       fail(id, target, error, &scheduler)
     }
   }
+
+  /// Ends a node with a result that was known.
+  private func take(
+    _ record: ActionRecord, _ id: Int, _ target: Target, _ tier: Event.Outcome, _ scheduler: inout Scheduler
+  ) {
+    planner.outputs[target.label] = record.outputs
+    verdicts[id] = record.verdict
+    history.note(target.label, key: record.key, milliseconds: record.duration)
+    hits.append(record.key)
+    noteVerified(target, record)
+    finish(id, target, tier, record: record)
+    scheduler.finished(id, .succeeded)
+  }
+
+  private func miss(_ id: Int, _ target: Target, _ work: Work, _ reason: String, _ scheduler: inout Scheduler) throws {
+    if options.isDryRun { return noteDryRun(id, target, reason, &scheduler) }
+    if let platform = target.platform, target.rule.runsCommand || target.rule == .rootfs {
+      try emulation.require(target.label, for: platform, host: Workspace.platform)
+    }
+    pending[id] = work
+    scheduler.requestExecution(id)
+  }
+
+  /// Takes in what the remote tier knows of a local miss.
+  private func complete(_ lookUp: LookUp, _ scheduler: inout Scheduler) {
+    let id = lookUp.node
+    guard let target = plan.targets[plan.graph.nodes[id].label] else { return scheduler.finished(id, .failed) }
+    let reason = reasons.removeValue(forKey: id) ?? ""
+    do {
+      switch lookUp.answer {
+      case .hit(var record):
+        if !lookUp.isRecorded {
+          record.explanation = lookUp.work.key.explanation
+          // A full disk costs the next build a question.
+          try? actions.store(record)
+        }
+        take(record, id, target, lookUp.isRecorded ? .hitLocal : .hitRemote, &scheduler)
+      case .miss(let remote):
+        try miss(id, target, lookUp.work, remote.map { "\(reason); remote: \($0)" } ?? reason, &scheduler)
+      }
+    } catch { fail(id, target, error, &scheduler) }
+  }
+
+  /// Why the local tier had no hit, of nodes that the remote tier is asked about.
+  private var reasons: [Int: String] = [:]
 
   /// Keys of hits, whose use is noted once at the end.
   var hits: [Fingerprint] = []
@@ -249,74 +303,128 @@ package final class Build {
     scheduler.finished(id, failed.isEmpty ? .succeeded : .failed)
   }
 
-  enum LookUp {
+  enum LocalLookUp {
     case hit(ActionRecord)
-    case miss(String)
+    /// Why; and the result whose bytes alone are missing, if the remote tier may have them.
+    case miss(String, recorded: ActionRecord?)
   }
 
-  private func lookUp(_ work: Work, _ target: Target) -> LookUp {
-    if options.rerun, target.rule == .test, outcome.wanted.contains(target.label) { return .miss("--rerun") }
+  private func lookUp(_ work: Work, _ target: Target) -> LocalLookUp {
+    if options.rerun, target.rule == .test, outcome.wanted.contains(target.label) {
+      return .miss("--rerun", recorded: nil)
+    }
     switch actions.lookup(work.key.fingerprint) {
     case .hit(let record):
-      if let freshness = target.declaration.freshness,
-        !record.isFresh(at: CommandExecution.now(), within: Int64(freshness.value) * 1000)
-      {
-        return .miss("older than its freshness")
+      if let freshness = work.freshness, !record.isFresh(at: CommandExecution.now(), within: freshness) {
+        return .miss("older than its freshness", recorded: nil)
       }
       return .hit(record)
-    case .miss(let reason): return .miss(reason.text)
+    case .miss(let reason):
+      guard shared != nil, case .missingBlob = reason, case .hit(let record) = actions.recorded(work.key.fingerprint)
+      else { return .miss(reason.text, recorded: nil) }
+      return .miss(reason.text, recorded: record)
     }
   }
 
   // MARK: Completion
 
-  /// Takes in the end of an execution; gives the work that replaces it when its sources were edited meanwhile.
-  private func complete(_ execution: Execution, _ scheduler: inout Scheduler) -> Work? {
+  /// Takes in the end of an execution; gives what is to be executed in its place: the same action by another key when
+  /// its sources were edited meanwhile, or what made the bytes that it lacks.
+  private func complete(_ execution: Execution, _ scheduler: inout Scheduler) -> [(node: Int, work: Work)] {
     let id = execution.node
     let label = plan.graph.nodes[id].label
     guard let target = plan.targets[label] else {
       scheduler.finished(id, .failed)
-      return nil
+      return []
     }
-    switch execution.result {
-    case .failure(let error as SourceChanged):
-      // A file was edited after its key was computed: what the action would have seen has another key.
-      retries[id, default: 0] += 1
-      do {
+    do {
+      switch execution.result {
+      case .failure(let error as SourceChanged):
+        // A file was edited after its key was computed: what the action would have seen has another key.
+        retries[id, default: 0] += 1
         guard retries[id, default: 0] <= 10 else {
           throw Diagnostic.error(
             "`\(error.path)` kept changing while \(label) was built", cause: .environment,
             hints: ["build again when nothing writes to it"])
         }
         try workspace.tree.refresh(.packages([error.package]))
-        let work = try prepare(target)
-        guard case .hit(let record) = lookUp(work, target) else { return work }
-        planner.outputs[label] = record.outputs
-        finish(id, target, .hitLocal, record: record)
-        scheduler.finished(id, .succeeded)
-      } catch { fail(id, target, error, &scheduler) }
-    case .failure(let error): fail(id, target, error, &scheduler)
-    case .success(let done):
-      let record = done.record
-      history.note(label, key: record.key, milliseconds: record.duration)
-      verdicts[id] = record.verdict
-      events.emit(
-        Event(
-          .actionFinished, label: label.description, rule: target.rule.rawValue, key: record.key.description,
-          outcome: done.wasHit ? .hitLocal : record.isUsable ? .executed : .failed, exitCode: Int(record.exitCode),
-          durationMs: Int(record.duration)))
-      if record.isUsable {
-        planner.outputs[label] = record.outputs
-        noteVerified(target, record)
-        finish(id, target, done.wasHit ? .hitLocal : .executed, record: record)
-        scheduler.finished(id, .succeeded)
-      } else {
-        codes.insert(target.rule == .test ? 3 : 1)
-        finish(id, target, .failed, record: record)
-        scheduler.finished(id, .failed)
+        return try prepareAgain(id, target, &scheduler)
+      case .failure(is LostInputs):
+        if let works = recover(id) { return works }
+        throw Diagnostic.error(
+          "cannot build \(label): bytes that it reads are gone from every cache", cause: .environment,
+          hints: ["slipway build \(label) --remote-cache '' does without the remote cache"])
+      case .failure(let error): throw error
+      case .success(let done):
+        if awaited[id] != nil { return try resume(after: id, target, done.record, &scheduler) }
+        settle(id, target, done, &scheduler)
+      }
+    } catch { failAll(waitingFor: id, target, error, &scheduler) }
+    return []
+  }
+
+  private func settle(_ id: Int, _ target: Target, _ done: Execution.Done, _ scheduler: inout Scheduler) {
+    let (label, record) = (target.label, done.record)
+    history.note(label, key: record.key, milliseconds: record.duration)
+    verdicts[id] = record.verdict
+    events.emit(
+      Event(
+        .actionFinished, label: label.description, rule: target.rule.rawValue, key: record.key.description,
+        outcome: done.wasHit ? .hitLocal : record.isUsable ? .executed : .failed, exitCode: Int(record.exitCode),
+        durationMs: Int(record.duration)))
+    if record.isUsable {
+      planner.outputs[label] = record.outputs
+      noteVerified(target, record)
+      finish(id, target, done.wasHit ? .hitLocal : .executed, record: record)
+      scheduler.finished(id, .succeeded)
+    } else {
+      codes.insert(target.rule == .test ? 3 : 1)
+      finish(id, target, .failed, record: record)
+      scheduler.finished(id, .failed)
+    }
+  }
+
+  /// The work of a node whose key may be another one by now; none when that key has a result here.
+  private func prepareAgain(_ id: Int, _ target: Target, _ scheduler: inout Scheduler) throws
+    -> [(node: Int, work: Work)]
+  {
+    var work = try prepare(target)
+    if awaited[id] != nil {
+      work.ignoresCache = true
+    } else if case .hit(let record) = lookUp(work, target) {
+      take(record, id, target, .hitLocal, &scheduler)
+      return []
+    }
+    return [(id, work)]
+  }
+
+  /// A node ran once more for the bytes that it gives: prepares the dependents that now have all of theirs.
+  private func resume(after id: Int, _ target: Target, _ record: ActionRecord, _ scheduler: inout Scheduler) throws
+    -> [(node: Int, work: Work)]
+  {
+    guard record.isUsable else {
+      throw Diagnostic.error(
+        "\(target.label), whose bytes are gone from every cache, failed when it ran again (\(record.failureReason))",
+        cause: .build, hints: ["slipway logs \(target.label)"])
+    }
+    var works: [(node: Int, work: Work)] = []
+    for dependent in recovered(id, record) {
+      guard let other = plan.targets[plan.graph.nodes[dependent].label] else { continue }
+      do { works += try prepareAgain(dependent, other, &scheduler) } catch {
+        failAll(waitingFor: dependent, other, error, &scheduler)
       }
     }
-    return nil
+    return works
+  }
+
+  /// Fails a node that runs, or, where it ran once more for others, all of those.
+  private func failAll(waitingFor id: Int, _ target: Target, _ error: any Error, _ scheduler: inout Scheduler) {
+    guard let dependents = awaited.removeValue(forKey: id) else { return fail(id, target, error, &scheduler) }
+    for dependent in dependents.sorted() {
+      guard let other = plan.targets[plan.graph.nodes[dependent].label] else { continue }
+      for producer in awaited.keys { awaited[producer]?.remove(dependent) }
+      failAll(waitingFor: dependent, other, error, &scheduler)
+    }
   }
 
   /// How often a node's sources were edited under it.

@@ -1,6 +1,8 @@
 /// What a build may do and how.
 package struct BuildOptions: Sendable {
   package enum SandboxChoice: String, CaseIterable, Sendable { case namespaces, runc }
+  /// Which outputs of remote hits are brought to this machine, besides those that something here reads.
+  package enum Download: String, CaseIterable, Sendable { case all, requested, none }
 
   /// Executions at once; 0 means one a core.
   package var jobs = 0
@@ -13,6 +15,8 @@ package struct BuildOptions: Sendable {
   package var isDryRun = false
   /// Tests among the wanted targets only (`slipway test`).
   package var onlyTests = false
+
+  package var download = Download.none
 
   /// Platforms that images are narrowed to; empty for all that they are for.
   package var platforms: [String] = []

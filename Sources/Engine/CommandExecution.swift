@@ -66,7 +66,7 @@ struct CommandExecution {
   var action: ActionDescription
   let key: ActionKey
   /// Only of a fetch.
-  var fetchPlan: FetchPlan?
+  var fetchPlan: FileArtifact?
   let events: EventStream
 
   /// Runs it once; the record is stored by the caller.
@@ -294,6 +294,8 @@ struct CommandExecution {
       } catch let error as Diagnostic where error.cause != .environment { problems.append(error) }
     }
     if let fetchPlan, problems.isEmpty {
+      let plan = try FetchPlan(
+        parsing: store.read(fetchPlan.digest, limit: 64 << 20), name: "the plan of \(target.label)")
       var files: [(path: String, digest: Digest)] = []
       for output in outputs {
         switch output.artifact {
@@ -309,7 +311,7 @@ struct CommandExecution {
         case .image: break
         }
       }
-      problems += fetchPlan.problems(of: files).map { .error($0, cause: .build) }
+      problems += plan.problems(of: files).map { .error($0, cause: .build) }
     }
     return problems
   }

@@ -25,6 +25,9 @@ struct Work: Sendable {
   /// Milliseconds after which a result no longer counts.
   var freshness: Int64?
   var actions: ActionCache
+  /// What the remote tier calls it; nil without one, or where it could not be told.
+  var request: SharedRequest?
+  var shared: (any SharedResults)?
 
   /// A result that another process stored while this one waited for the lock.
   func current() -> ActionRecord? {
@@ -54,6 +57,9 @@ extension Build {
       if let record = work.current() {
         return Execution(node: node, result: .success(.init(record: record, wasHit: true)))
       }
+      if let shared = work.shared, await !shared.fetch(work.needs, into: work.actions.store, insteadOf: nil) {
+        throw LostInputs()
+      }
       var attempt = 0
       while true {
         attempt += 1
@@ -66,6 +72,9 @@ extension Build {
         case .downloads(let downloads): record = try await downloads.run()
         }
         try work.actions.store(record)
+        if record.isSuccess, let request = work.request {
+          work.shared?.offer(record, as: request, from: work.actions.store)
+        }
         if record.isUsable || attempt > work.retries {
           return Execution(node: node, result: .success(.init(record: record, wasHit: false)))
         }
@@ -82,7 +91,7 @@ extension Build {
       let retries = target.declaration.resources.retries ?? (target.declaration.isFlaky ? 2 : 0)
       return Work(
         kind: kind, key: key, retries: retries, ignoresCache: ignoresCache,
-        freshness: target.declaration.freshness.map { Int64($0.value) * 1000 }, actions: actions)
+        freshness: target.declaration.freshness.map { Int64($0.value) * 1000 }, actions: actions, shared: shared)
     }
     switch target.rule {
     case .image:
@@ -113,15 +122,14 @@ extension Build {
       var action = try planner.action(of: target)
       let isChanged = target.rule == .test && !options.testArguments.isEmpty && outcome.wanted.contains(target.label)
       if isChanged { action.arguments += options.testArguments }
-      var fetchPlan: FetchPlan?
+      var fetchPlan: FileArtifact?
       let key: ActionKey
       if target.rule == .fetch {
         key = try planner.fetchKey(of: target)
         if case .file(let file)? = target.plan.flatMap({ plan in
           planner.outputs[plan.label]?.first { plan.output == nil || $0.name == plan.output }?.artifact
         }) {
-          fetchPlan = try FetchPlan(
-            parsing: store.read(file.digest, limit: 64 << 20), name: "the plan of \(target.label)")
+          fetchPlan = file
         }
       } else {
         key = ActionKey(action)

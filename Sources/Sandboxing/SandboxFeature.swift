@@ -33,7 +33,7 @@ package struct SandboxFeature: Sendable {
       SandboxFeature(
         "scratch space in memory", keepsOverlaysInMemory,
         keepsOverlaysInMemory ? "works" : "files in memory have no extended attributes here",
-        hints: ["what actions write goes to the disk, which is slower; Linux 6.6 can keep it in memory"]))
+        hints: ["what actions write goes to the disk, and is not held to `scratch:`; Linux 6.6 keeps it in memory"]))
     let landlock = slipway_landlock_version()
     features.append(
       SandboxFeature(
