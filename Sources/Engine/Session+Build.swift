@@ -21,8 +21,7 @@ extension Session {
     let lease = try await store.lease()
     defer { withExtendedLifetime(lease) {} }
     let set = try parse(patterns)
-    let statePath = workspace.root.appending(".slipway").appending("state")
-    let state = BuildState(reading: statePath, basis: basis)
+    let state = currentState()
     let looked = try refresh(set, state)
     var stale = try resolve(set, state, options)
     var planned: PlatformSpread?
@@ -74,7 +73,8 @@ extension Session {
     if !options.isDryRun {
       let tree = workspace.tree
       let seen = await whole(build.seen, plan)
-      try state.updated(with: plan, seen: seen, among: Set(tree.packages), stamp: tree.stamp).write(to: statePath)
+      try state.updated(with: plan, seen: seen, among: Set(tree.packages), stamp: tree.stamp)
+        .write(to: statePath)
     }
     events.emit(Event(.buildFinished, exitCode: Int(outcome.exitCode)))
     let tests = already.filter { state.targets[$0].sort == .test }.map(state.label)
@@ -85,6 +85,18 @@ extension Session {
   private func writeJUnit(_ options: BuildOptions, _ tests: [Label]) throws {
     guard let folder = options.junitFolder else { return }
     try writeJUnit(of: tests, to: FilePath(folder))
+  }
+
+  private var statePath: FilePath { workspace.root.appending(".slipway").appending("state") }
+
+  /// Reads what is known of the last build, for a build that is about to begin.
+  package func readAhead() { stateAhead = BuildState(reading: statePath, basis: basis) }
+
+  /// By the generation that the lease holds: what was read ahead may be of one before.
+  private func currentState() -> BuildState {
+    let basis = basis
+    if let ahead = stateAhead, ahead.basis == basis { return ahead }
+    return BuildState(reading: statePath, basis: basis)
   }
 
   /// What decides, besides the files of packages, whether an earlier result still counts.

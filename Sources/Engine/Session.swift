@@ -20,6 +20,8 @@ package final class Session {
   /// What was built from, for as long as the session lives: it ends with the process, and to free thousands of targets one
   /// by one before that takes milliseconds.
   var kept: (plan: Plan, build: Build)?
+  /// What `readAhead` found.
+  var stateAhead: BuildState?
 
   /// Opens the workspace around `directory` and the caller's store.
   package init(directory: FilePath, cache: FilePath) throws {

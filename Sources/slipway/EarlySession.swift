@@ -24,12 +24,14 @@ enum EarlySession {
     guard let name = arguments.first, commands.contains(name),
       !arguments.contains(where: { ["-C", "--directory", "-h", "--help"].contains(where: $0.hasPrefix) })
     else { return }
+    let isBuild = ["build", "test"].contains(name)
     opening.withLock {
       $0 = Background {
         // Whoever needs the session opens it again, and says what is wrong.
         guard let directory = try? Session.currentDirectory(), let cache = try? Session.cacheFolder(),
           let session = try? Session(directory: directory, cache: cache)
         else { return nil }
+        if isBuild { session.readAhead() }
         return Opened(session: session, directory: directory, cache: cache)
       }
     }
