@@ -124,12 +124,16 @@ extension PublishSelection {
     return source
   }
 
-  /// What the image of a subject printed when its `spec` test ran last.
-  func specification(of subject: PublishSubject, _ session: Session) throws -> [UInt8]? {
+  /// What the image of a subject printed when its `spec` test ran last; nil when that was another image.
+  func specification(of subject: PublishSubject, printedBy images: [ImageArtifact], _ session: Session) throws
+    -> [UInt8]?
+  {
     let label = Label(package: subject.label.package, name: "spec")
-    guard let entry = session.history.entry(of: label), let log = session.store.actions.any(entry.key)?.log else {
-      return nil
-    }
+    guard let entry = session.history.entry(of: label), let record = session.store.actions.any(entry.key),
+      let log = record.log
+    else { return nil }
+    let layers = record.explanation.filter { $0.category == .image && $0.name.hasPrefix("layer ") }.map(\.value)
+    guard images.contains(where: { $0.layers.map(\.diffID.hex) == layers }) else { return nil }
     let bytes = try session.store.read(log.digest, limit: 64 << 20)
     return bytes.split(separator: UInt8(ascii: "\n")).lazy.map { Array($0) }.first {
       JSON(decoding: $0)?["type"]?.string == "SPEC"

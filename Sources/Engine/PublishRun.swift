@@ -265,15 +265,16 @@ package struct PublishRun {
     guard let metadata else { return work }
     do {
       guard var source = try selection.metadata(of: subject, session) else { return work }
+      // A run that was killed may have pushed the image, and its test ran then.
+      source.spec = try selection.specification(of: subject, printedBy: work.job?.artifacts ?? [], session)
       if case .absent? = subject.entry.state {
-        guard let spec = try selection.specification(of: subject, session) else {
+        guard let spec = source.spec else {
           throw Diagnostic.error(
             "\(subject.label) is not published: the log of its `spec` test holds no specification for the metadata",
             cause: .build,
             hints: ["the image prints one when it is run with `spec`; see slipway logs \(release.package):spec"])
         }
         _ = try source.files(spec: spec)
-        source.spec = spec
       }
       work.metadata = (metadata, source)
       return work

@@ -11,9 +11,32 @@ import Testing
 
   private static let names = ["source-a", "source-b"]
 
-  /// What is to be the same whatever happened: what tags name, and the receipts, with `prefix` cut out of them.
-  private func state(_ prefix: String) throws -> [String] {
+  private func store(_ prefix: String) -> String { "\(site.project.folder)/stores/\(prefix)" }
+
+  /// The files of a metadata store, in byte order; what is being written there has a name with a dot.
+  private func files(below folder: String) -> [String] {
+    guard let stream = opendir(folder) else { return [] }
+    defer { closedir(stream) }
     var found: [String] = []
+    while let entry = readdir(stream) {
+      let name = withUnsafePointer(to: &entry.pointee.d_name) {
+        $0.withMemoryRebound(to: CChar.self, capacity: 256) { String(cString: $0) }
+      }
+      if name.hasPrefix(".") { continue }
+      let path = "\(folder)/\(name)"
+      if entry.pointee.d_type == UInt8(DT_DIR) { found += files(below: path) } else { found.append(path) }
+    }
+    return found.sorted()
+  }
+
+  /// What is to be the same whatever happened: what tags name, the receipts and every file of the metadata store, with
+  /// `prefix` cut out of them.
+  private func state(_ prefix: String) throws -> [String] {
+    var found = try files(below: store(prefix)).map { path in
+      "\(path.dropFirst(store(prefix).count)): "
+        + String(decoding: try readBytes(path), as: UTF8.self)
+        .replacing(prefix, with: "P")
+    }
     for name in Self.names {
       let repository = "\(prefix)/airbyte/\(name)"
       for tag in site.tags(repository) { found.append("\(name):\(tag) \(site.link(repository, tag) ?? "")") }
@@ -45,15 +68,20 @@ import Testing
   }
 
   @Test func `killed at any of a hundred points and run again, it ends in the same state, no blob sent twice`() throws {
-    for name in Self.names { try site.connector(name, "1.0.0", text: name) }
+    for name in Self.names { try site.specified(name, "1.0.0", text: name) }
     try site.project.build("//...")
+    mkdir("\(site.project.folder)/stores", 0o755)
     func start(_ prefix: String) throws -> HostProcess {
-      try site.project.start(["publish", "--registry", "\(site.server.host)/\(prefix)"])
+      mkdir(store(prefix), 0o755)
+      return try site.project.start([
+        "publish", "--registry", "\(site.server.host)/\(prefix)", "--metadata-store", "file://\(store(prefix))",
+      ])
     }
     let answers = try Answers("\(site.server.folder)/log")
     let before = try answers.read()
     #expect(try start("whole").finish().status == 0)
     let requests = try answers.read() - before
+    let stored = files(below: store("whole")).count
     let whole = try state("whole")
     let blobs = site.server.uploads().map(\.digest).sorted()
     // The base, a layer and a configuration each; an empty one, bill of materials and provenance.
@@ -65,9 +93,9 @@ import Testing
       forget()
       let first = try answers.read()
       let process = try start(prefix)
-      // After so many answers of the registry; between two of them at another moment each time.
-      let wanted = first + requests * point / 100
-      while process.isRunning, try answers.read() < wanted { usleep(100) }
+      // After so many answers of the registry and files of the store; between two of them at another moment each time.
+      let wanted = (requests + stored) * point / 100
+      while process.isRunning, try answers.read() - first + files(below: store(prefix)).count < wanted { usleep(100) }
       usleep(UInt32(point * 37 % 10) * 100)
       process.kill(SIGKILL)
       if process.wait() == 128 + SIGKILL { killed += 1 }
