@@ -98,14 +98,19 @@ package enum Disk {
 
   /// All bytes of a file of at most `limit` bytes; `nil` where no file is.
   package static func contents(of path: String, limit: Int) throws -> [UInt8]? {
-    let fd: Int32 = Glibc.open(path, O_RDONLY | O_CLOEXEC)
+    // To open a FIFO that nobody writes to would wait for ever.
+    let fd: Int32 = Glibc.open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK)
     if fd < 0 {
       if errno == ENOENT { return nil }
       throw failure("open", path)
     }
     let file = FileDescriptor(rawValue: fd)
     defer { try? file.close() }
-    let size = try status(of: file, path: path).size
+    let found = try status(of: file, path: path)
+    guard [.file, .folder].contains(found.kind) else {
+      throw Diagnostic.error("`\(path)` is a socket, a FIFO or a device; a file is needed there", cause: .environment)
+    }
+    let size = found.size
     guard size <= limit else {
       throw Diagnostic.error("`\(path)` holds \(size) bytes, more than the \(limit) allowed", cause: .environment)
     }

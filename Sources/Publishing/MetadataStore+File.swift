@@ -24,7 +24,8 @@ package struct FileMetadataStore: MetadataStore {
   package func read(_ path: MetadataPath, limit: Int) async throws -> [UInt8]? {
     guard let (folder, name) = try parent(of: path, make: false) else { return nil }
     defer { try? folder.close() }
-    let fd = openat(folder.rawValue, name, O_RDONLY | O_CLOEXEC | O_NOFOLLOW)
+    // To open a FIFO that nobody writes to would wait for ever.
+    let fd = openat(folder.rawValue, name, O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK)
     if fd < 0 {
       if errno == ENOENT { return nil }
       throw failure("open", path)

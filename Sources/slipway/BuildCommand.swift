@@ -16,8 +16,7 @@ struct BuildArguments: ParsableArguments {
   @Argument(help: "Target patterns: //a:b, //a, //a/..., -//a/..., :b, @file.", completion: .labels)
   var patterns: [String]
 
-  @Option(name: .shortAndLong, help: "Actions at once; by default one a core.")
-  var jobs: Int?
+  @OptionGroup var jobs: JobsOptions
 
   @Flag(inversion: .prefixedNo, help: "Go on with what does not depend on a failure.")
   var keepGoing: Bool?
@@ -53,7 +52,6 @@ struct BuildArguments: ParsableArguments {
 
   func validate() throws {
     if patterns.isEmpty { throw ValidationError("name at least one target pattern, such as //...") }
-    if let jobs, !(1...4096).contains(jobs) { throw ValidationError("--jobs must be between 1 and 4096") }
     if BuildOptions.SandboxChoice(rawValue: sandbox) == nil {
       throw ValidationError("--sandbox must be namespaces or runc, not `\(sandbox)`")
     }
@@ -63,7 +61,7 @@ struct BuildArguments: ParsableArguments {
   func run(onlyTests: Bool) async throws {
     let session = try common.session()
     var options = BuildOptions()
-    options.jobs = jobs ?? 0
+    options.jobs = jobs.count
     options.keepGoing = failFast ? false : keepGoing ?? true
     options.sandbox = BuildOptions.SandboxChoice(rawValue: sandbox) ?? .namespaces
     options.rerun = rerun

@@ -47,8 +47,7 @@ struct PublishCommand: AsyncParsableCommand {
   @Option(help: "Publish only what a change since this commit affects.")
   var since: String?
 
-  @Option(name: .shortAndLong, help: "Actions at once; by default one a core.")
-  var jobs: Int?
+  @OptionGroup var jobs: JobsOptions
 
   func validate() throws {
     if since != nil {
@@ -58,7 +57,6 @@ struct PublishCommand: AsyncParsableCommand {
     if let prerelease, prerelease.isEmpty || prerelease.utf8.count > 64 || !prerelease.utf8.allSatisfy(Self.isWord) {
       throw ValidationError("--prerelease must be letters and digits, such as a commit's first ten")
     }
-    if let jobs, !(1...4096).contains(jobs) { throw ValidationError("--jobs must be between 1 and 4096") }
     if repair, dryRun { throw ValidationError("--repair and --dry-run exclude each other") }
   }
 
@@ -69,7 +67,7 @@ struct PublishCommand: AsyncParsableCommand {
   func run() async throws {
     let session = try common.session()
     var options = PublishOptions()
-    options.build.jobs = jobs ?? 0
+    options.build.jobs = jobs.count
     options.isDryRun = dryRun
     options.prerelease = prerelease
     options.registry = registry

@@ -150,6 +150,17 @@ import Testing
     #expect(try store.capture(directory: again) == root)
   }
 
+  @Test func `a FIFO where a file is read is an error, and no wait`() throws {
+    let scratch = try Scratch()
+    let path = scratch.path + "/pipe"
+    #expect(mkfifo(path, 0o644) == 0)
+    #expect {
+      try Disk.contents(of: path, limit: 10)
+    } throws: {
+      ($0 as? Diagnostic)?.message == "`\(path)` is a socket, a FIFO or a device; a file is needed there"
+    }
+  }
+
   @Test func `a FIFO in an output is an error that names it`() throws {
     try Disk.makeFolders(scratch.path + "/in/deep")
     #expect(mkfifo(scratch.path + "/in/deep/pipe", 0o644) == 0)

@@ -72,6 +72,16 @@ import Testing
     #expect(try await store.list(below: try MetadataPath("metadata"))?.map(\.description) == ["metadata/file"])
   }
 
+  @Test func `a FIFO in a store is said at once`() async throws {
+    let scratch = try MetadataScratch()
+    let path = try MetadataPath("metadata/a")
+    try await scratch.store.write([1], to: path, contentType: "text/plain")
+    let file = scratch.folder.appending("store/metadata/a").string
+    unlink(file)
+    #expect(mkfifo(file, 0o644) == 0)
+    await #expect(throws: Diagnostic.self) { try await scratch.store.read(path, limit: 10) }
+  }
+
   @Test func `a full disk is said, and leaves what was there`() async throws {
     let scratch = try MetadataScratch()
     let store = scratch.store
