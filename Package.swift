@@ -73,6 +73,12 @@ let package = Package(
     module(
       "Publishing",
       ["Diagnostics", "Digests", "Files", "Manifests", "Caching", "OCI", "Distribution", system]),
+    module(
+      "RemoteCaching",
+      [
+        "Diagnostics", "Digests", "Files", "Caching", "Distribution", "RemoteExecutionAPI", system, http, nio, nioHTTP,
+        nioTLS, crypto, protobuf,
+      ]),
     module("Events"),
     module("Scheduling"),
     module("Console", ["Diagnostics", "Events", system]),
@@ -104,6 +110,12 @@ let package = Package(
     tests(
       "PlanningTests",
       ["Planning", "RemoteExecutionAPI", "Manifests", "Graph", "Files", "Caching", "Digests", "Diagnostics"]),
+    tests(
+      "RemoteCachingTests",
+      [
+        "RemoteCaching", "RemoteExecutionAPI", "Caching", "Digests", "Diagnostics", "Distribution", "SeededRandom",
+        "TestServers", system, protobuf,
+      ]),
     tests("EngineTests", ["Engine", "Caching", "Digests", "Diagnostics", "Files", "Graph", system]),
     tests("DiagnosticsTests", ["Diagnostics"]),
     tests("DigestsTests", ["Digests"]),

@@ -1,7 +1,7 @@
 import Synchronization
 
 /// Lets so many in at once; the others wait in the order in which they came.
-final class Permits: Sendable {
+package final class Permits: Sendable {
   private struct State {
     var free: Int
     var waiting: [CheckedContinuation<Void, Never>] = []
@@ -9,9 +9,9 @@ final class Permits: Sendable {
 
   private let state: Mutex<State>
 
-  init(_ count: Int) { state = Mutex(State(free: max(1, count))) }
+  package init(_ count: Int) { state = Mutex(State(free: max(1, count))) }
 
-  func take() async {
+  package func take() async {
     await withCheckedContinuation { continuation in
       let isFree = state.withLock { state in
         if state.free > 0 {
@@ -25,7 +25,7 @@ final class Permits: Sendable {
     }
   }
 
-  func giveBack() {
+  package func giveBack() {
     let next: CheckedContinuation<Void, Never>? = state.withLock { state in
       if state.waiting.isEmpty {
         state.free += 1

@@ -14,20 +14,32 @@ enum Payload: Sendable {
 }
 
 /// A stretch of a file, read as the connection takes it.
-struct FilePiece: AsyncSequence, Sendable {
-  typealias Element = ByteBuffer
+package struct FilePiece: AsyncSequence, Sendable {
+  package typealias Element = ByteBuffer
 
   private static let window = 256 << 10
 
   let file: OpenFile
   let offset: Int
-  let length: Int
+  package let length: Int
 
-  struct Iterator: AsyncIteratorProtocol {
+  init(file: OpenFile, offset: Int, length: Int) {
+    self.file = file
+    self.offset = offset
+    self.length = length
+  }
+
+  /// All of a file.
+  package init(_ path: FilePath) throws {
+    let file = try OpenFile(path)
+    self.init(file: file, offset: 0, length: file.size)
+  }
+
+  package struct Iterator: AsyncIteratorProtocol {
     let piece: FilePiece
     var position = 0
 
-    mutating func next() async throws -> ByteBuffer? {
+    package mutating func next() async throws -> ByteBuffer? {
       let count = Swift.min(FilePiece.window, piece.length - position)
       guard count > 0 else { return nil }
       var buffer = ByteBufferAllocator().buffer(capacity: count)
@@ -41,7 +53,7 @@ struct FilePiece: AsyncSequence, Sendable {
     }
   }
 
-  func makeAsyncIterator() -> Iterator { Iterator(piece: self) }
+  package func makeAsyncIterator() -> Iterator { Iterator(piece: self) }
 }
 
 /// A file that stays open as long as somebody may read it.

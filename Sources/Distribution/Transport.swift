@@ -177,6 +177,19 @@ final class Transport: Sendable {
   }
 }
 
+/// What kind of thing went wrong in an exchange over HTTP, and in words; nil for an error of another kind.
+package func describeExchange(_ error: any Error) -> (kind: ExchangeFailure, text: String)? {
+  guard let (reason, text, _) = Transport.describe(error) else { return nil }
+  switch reason {
+  case .tls: return (.tls, text)
+  case .timeout: return (.timeout, text)
+  case .connection: return (.connection, text)
+  default: return (.content, text)
+  }
+}
+
+package enum ExchangeFailure: Sendable { case connection, tls, timeout, content }
+
 extension Duration {
   var nanoseconds: Int64 {
     let (seconds, attoseconds) = components

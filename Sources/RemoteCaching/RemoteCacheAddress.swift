@@ -1,0 +1,102 @@
+import Diagnostics
+import SystemPackage
+
+/// Where a remote cache is, and how it is to be spoken to.
+package struct RemoteCacheAddress: Hashable, Sendable, CustomStringConvertible {
+  package enum Scheme: String, Sendable {
+    case http, https, grpc, grpcs
+
+    var isSecure: Bool { self == .https || self == .grpcs }
+    var port: Int {
+      switch self {
+      case .http: 80
+      case .https, .grpcs: 443
+      case .grpc: 8980
+      }
+    }
+  }
+
+  package var scheme: Scheme
+  package var host: String
+  package var port: Int
+  /// Without slashes around it: a folder of a web server, the instance name of a gRPC one.
+  package var path: String
+
+  /// - Throws: A diagnostic for whatever is no such URL, or holds credentials, which it does not repeat.
+  package init(_ text: String) throws {
+    guard let separator = text.firstRange(of: "://"),
+      let scheme = Scheme(rawValue: String(text[..<separator.lowerBound]))
+    else {
+      throw Diagnostic.error(
+        "the URL of the remote cache starts with none of grpc://, grpcs://, http://, https://",
+        hints: ["such as http://cache.example.com:8080"])
+    }
+    let rest = text[separator.upperBound...]
+    let authority = rest.prefix { $0 != "/" }
+    guard !authority.contains("@") else {
+      throw Diagnostic.error(
+        "the URL of the remote cache holds credentials",
+        hints: ["set SLIPWAY_REMOTE_CACHE_USER and SLIPWAY_REMOTE_CACHE_PASSWORD, or SLIPWAY_REMOTE_CACHE_TOKEN"])
+    }
+    var host = authority
+    var port = scheme.port
+    // `[::1]:80`: the colons of an address stand in brackets.
+    if let colon = authority.lastIndex(of: ":"), !authority[colon...].contains("]") {
+      guard let number = Int(authority[authority.index(after: colon)...]), (1...65535).contains(number) else {
+        throw Diagnostic.error("the URL of the remote cache, `\(text)`, has no sensible port")
+      }
+      port = number
+      host = authority[..<colon]
+    }
+    let path = rest.dropFirst(authority.count).split(separator: "/").joined(separator: "/")
+    let isName = host.utf8.allSatisfy { byte in
+      (48...57).contains(byte) || (65...90).contains(byte) || (97...122).contains(byte) || ".-_[]:".utf8.contains(byte)
+    }
+    let isPath = path.utf8.allSatisfy { $0 > 32 && $0 < 127 && !"?#\\\"<>".utf8.contains($0) }
+    guard !host.isEmpty, isName, isPath else { throw Diagnostic.error("`\(text)` is not the URL of a remote cache") }
+    self.scheme = scheme
+    self.host = String(host)
+    self.port = port
+    self.path = path
+  }
+
+  package var description: String {
+    "\(scheme.rawValue)://\(host)\(port == scheme.port ? "" : ":\(port)")\(path.isEmpty ? "" : "/" + path)"
+  }
+
+  /// The loopback interface, which nobody else listens on.
+  package var isLocal: Bool { host == "localhost" || host.hasPrefix("127.") || host == "[::1]" }
+}
+
+/// What a server is told and trusted by; secrets come from the environment.
+package struct RemoteCacheAccess: Sendable {
+  package enum Credential: Sendable {
+    case basic(user: String, password: String)
+    case bearer(String)
+  }
+
+  package var credential: Credential?
+  /// PEM files of authorities that are trusted beside the system's.
+  package var authorities: [FilePath] = []
+  /// PEM files by which the server knows the client.
+  package var certificate: FilePath?
+  package var key: FilePath?
+  /// To connect, and to the first byte of an answer.
+  package var patience = Duration.seconds(1)
+
+  package init() {}
+
+  /// `SLIPWAY_REMOTE_CACHE_TOKEN`, or `…_USER` and `…_PASSWORD`.
+  package init(environment: [String: String]) {
+    func variable(_ name: String) -> String? {
+      environment["SLIPWAY_REMOTE_CACHE_" + name].flatMap { $0.isEmpty ? nil : $0 }
+    }
+    if let token = variable("TOKEN") {
+      credential = .bearer(token)
+    } else if let user = variable("USER"), let password = variable("PASSWORD") {
+      credential = .basic(user: user, password: password)
+    }
+    certificate = variable("CERTIFICATE").map { FilePath($0) }
+    key = variable("KEY").map { FilePath($0) }
+  }
+}

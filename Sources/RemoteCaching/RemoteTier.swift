@@ -1,0 +1,369 @@
+import Caching
+import Diagnostics
+import Digests
+import Distribution
+import RemoteExecutionAPI
+import Synchronization
+
+/// The remote tier of the cache: what is asked of a server, what is believed of its answers, and when it is left alone.
+///
+/// Nothing in here throws. A result counts only under the declared names, within the trusted keys, and with every byte
+/// that is asked for verified; anything else is a miss.
+package final class RemoteTier: SharedResults {
+  package struct Settings: Sendable {
+    package var mode = Mode.write
+    /// Keys whose results count; with none, unsigned results count as well.
+    package var trust: Set<TrustedKey> = []
+    package var signingKey: SigningKey?
+    /// Questions that are under way at once.
+    package var connections = 32
+    /// Results that are given to others at once.
+    package var uploads = 4
+    package var breaker = CircuitBreaker.Limits()
+
+    package init() {}
+  }
+
+  package enum Mode: String, CaseIterable, Sendable {
+    case read
+    /// Reads, too.
+    case write
+    case off
+  }
+
+  private let server: any RemoteServer
+  private let settings: Settings
+  private let clock: @Sendable () -> Duration
+  private let permits: Permits
+  private let uploadPermits: Permits
+  /// For what is given to others: whoever waits for an answer does not wait for that.
+  private let lanes: Permits
+
+  private struct State {
+    var breaker: CircuitBreaker
+    var statistics = RemoteStatistics()
+    var uploads: [Int: Task<Void, Never>] = [:]
+    var nextUpload = 0
+    /// Blobs that the server is known to have.
+    var present: Set<Digest> = []
+    var estimate = TransferEstimate()
+  }
+
+  private let state: Mutex<State>
+
+  /// - Parameter clock: Time since any moment.
+  package init(_ server: any RemoteServer, _ settings: Settings, clock: @escaping @Sendable () -> Duration) {
+    self.server = server
+    self.settings = settings
+    self.clock = clock
+    permits = Permits(settings.connections)
+    uploadPermits = Permits(settings.uploads)
+    lanes = Permits(2 * settings.uploads)
+    state = Mutex(State(breaker: CircuitBreaker(settings.breaker)))
+  }
+
+  package convenience init(_ server: any RemoteServer, _ settings: Settings) {
+    let start = ContinuousClock.now
+    self.init(server, settings) { ContinuousClock.now - start }
+  }
+
+  package var statistics: RemoteStatistics { state.withLock { $0.statistics } }
+
+  // MARK: Asking
+
+  /// One question, if the server is to be asked at the moment; nil when it is not, or failed.
+  private func ask<Value: Sendable>(
+    givingOn lanes: Permits? = nil, _ question: () async throws(RemoteFailure) -> Value
+  ) async -> Value? {
+    let permits = lanes ?? permits
+    await permits.take()
+    defer { permits.giveBack() }
+    let start = clock()
+    guard state.withLock({ $0.breaker.mayAsk(at: start) }) else { return nil }
+    do throws(RemoteFailure) {
+      let value = try await question()
+      state.withLock { $0.breaker.succeeded() }
+      return value
+    } catch {
+      let now = clock()
+      state.withLock {
+        $0.breaker.failed(error, from: start, at: now)
+        $0.statistics.failures += 1
+      }
+      return nil
+    }
+  }
+
+  package func lookup(_ request: SharedRequest) async -> SharedLookup {
+    guard settings.mode != .off else { return .miss(nil) }
+    let start = clock()
+    let server = server
+    let answer = await ask { () async throws(RemoteFailure) in try await server.result(of: request.action) }
+    let end = clock()
+    let found = judge(answer, request)
+    state.withLock { state in
+      state.statistics.seconds += (end - start).seconds
+      switch found {
+      case .hit(let record):
+        state.statistics.hits += 1
+        state.statistics.savedSeconds += Double(record.duration) / 1000
+      case .miss(let reason): state.statistics.misses[reason ?? "not asked", default: 0] += 1
+      }
+      if answer != nil { state.estimate.noteLatency((end - start).seconds) }
+    }
+    return found
+  }
+
+  private func judge(_ answer: [UInt8]??, _ request: SharedRequest) -> SharedLookup {
+    guard let answer else { return .miss("not reached") }
+    guard let bytes = answer else { return .miss("no result") }
+    guard let result = try? REAPIActionResult(serializedBytes: bytes) else { return .miss("its result is damaged") }
+    switch result.trust(request.action, among: settings.trust) {
+    case .signed: break
+    case .forged: return .miss("its result is wrongly signed")
+    case .stranger(let key) where !settings.trust.isEmpty: return .miss("its result is signed by \(key), not trusted")
+    case .unsigned where !settings.trust.isEmpty: return .miss("its result is not signed")
+    case .stranger, .unsigned:
+      if !request.isHermetic { return .miss("its result is not signed by a trusted key, and saw the network") }
+    }
+    guard let record = ActionRecord(result, for: request) else { return .miss("its result is of another action") }
+    return .hit(record)
+  }
+
+  // MARK: Bringing
+
+  package func fetch(_ artifacts: [Artifact], into store: Store, insteadOf seconds: Double?) async -> Bool {
+    let absent = artifacts.filter { store.firstMissing(of: $0) != nil }
+    if absent.isEmpty { return true }
+    guard settings.mode != .off else { return false }
+    var files: [RemoteBlob] = []
+    var folders: [DirectoryArtifact] = []
+    for artifact in absent {
+      switch artifact {
+      case .file(let file): files.append(RemoteBlob(file.digest, size: file.size))
+      case .directory(let directory): folders.append(directory)
+      case .image(let image):
+        files += [
+          RemoteBlob(image.manifest, size: image.manifestSize), RemoteBlob(image.config, size: image.configSize),
+        ]
+        files += image.layers.map { RemoteBlob($0.digest, size: $0.size) }
+      }
+    }
+    // Level by level: a folder's own bytes name what is in it.
+    var seen: Set<Digest> = []
+    while !folders.isEmpty {
+      let level = folders.filter { seen.insert($0.root).inserted }
+      guard await bring(level.map { RemoteBlob($0.root, size: $0.size) }, into: store) else { return false }
+      folders = []
+      for folder in level {
+        guard let directory = try? store.directory(folder) else { return false }
+        for entry in directory.entries {
+          switch entry.node {
+          case .file(let file): files.append(RemoteBlob(file.digest, size: file.size))
+          case .folder(let inner): folders.append(inner)
+          case .symlink: break
+          }
+        }
+      }
+      guard seen.count < 1 << 20 else { return false }
+    }
+    let wanted = Array(Set(files)).filter { !store.contains($0.digest, size: $0.size) }
+    if let seconds {
+      let bytes = wanted.reduce(0) { $0 + $1.size }
+      let estimate = state.withLock { $0.estimate }
+      guard estimate.isWorthIt(count: wanted.count, bytes: bytes, insteadOf: seconds, connections: settings.connections)
+      else { return false }
+    }
+    guard await bring(wanted, into: store) else { return false }
+    return absent.allSatisfy { store.firstMissing(of: $0) == nil }
+  }
+
+  /// All of them, or false; several at once.
+  private func bring(_ blobs: [RemoteBlob], into store: Store) async -> Bool {
+    let wanted = Array(Set(blobs)).filter { !store.contains($0.digest, size: $0.size) }
+      .sorted { $0.digest < $1.digest }
+    return await withTaskGroup(of: Bool.self) { group in
+      for blob in wanted { group.addTask { await self.bring(blob, into: store) } }
+      var isWhole = true
+      for await came in group where !came { isWhole = false }
+      return isWhole
+    }
+  }
+
+  private func bring(_ blob: RemoteBlob, into store: Store) async -> Bool {
+    let server = server
+    let start = clock()
+    let came = await ask { () async throws(RemoteFailure) in try await server.fetch(blob, into: store) }
+    let seconds = (clock() - start).seconds
+    state.withLock { state in
+      state.statistics.seconds += seconds
+      switch came {
+      case true?:
+        state.statistics.bytesDown += blob.size
+        state.estimate.noteTransfer(bytes: blob.size, seconds: seconds)
+        state.present.insert(blob.digest)
+      case false?:
+        state.statistics.lostBlobs += 1
+        state.present.remove(blob.digest)
+      case nil: break
+      }
+    }
+    return came == true
+  }
+
+  // MARK: Giving
+
+  package func offer(_ record: ActionRecord, as request: SharedRequest, from store: Store) {
+    guard settings.mode == .write, record.isSuccess, request.isHermetic || settings.signingKey != nil else { return }
+    state.withLock { state in
+      let number = state.nextUpload
+      state.nextUpload += 1
+      state.uploads[number] = Task {
+        await self.give(record, request, store)
+        self.state.withLock { $0.uploads[number] = nil }
+      }
+    }
+  }
+
+  private func give(_ record: ActionRecord, _ request: SharedRequest, _ store: Store) async {
+    await uploadPermits.take()
+    defer { uploadPermits.giveBack() }
+    var isGiven = false
+    defer { state.withLock { isGiven ? ($0.statistics.uploads += 1) : ($0.statistics.uploadsLeft += 1) } }
+    guard !Task.isCancelled, let blobs = try? store.blobs(of: record) else { return }
+    let server = server
+    let unknown = state.withLock { state in blobs.filter { !state.present.contains($0.digest) } }
+    let missing = await ask(givingOn: lanes) { () async throws(RemoteFailure) in try await server.missing(unknown) }
+    guard let missing else { return }
+    let areThere = await withTaskGroup(of: Bool.self) { group in
+      for blob in missing {
+        group.addTask {
+          await self.ask(givingOn: self.lanes) { () async throws(RemoteFailure) in
+            try await server.upload(blob, from: store)
+          } != nil
+        }
+      }
+      var all = true
+      for await one in group where !one { all = false }
+      return all
+    }
+    guard areThere, !Task.isCancelled else { return }
+    var result = record.actionResult
+    if let key = settings.signingKey { result = result.signed(request.action, by: key) }
+    let bytes = result.canonicalBytes
+    isGiven =
+      await ask(givingOn: lanes) { () async throws(RemoteFailure) in
+        try await server.putResult(bytes, of: request.action)
+      } != nil
+    let sent = missing.reduce(0) { $0 + $1.size }
+    state.withLock { state in
+      state.statistics.bytesUp += sent
+      state.present.formUnion(blobs.map(\.digest))
+    }
+  }
+
+  /// Waits for what is still to be given, but no longer than that; then closes the server's connections.
+  package func finish(within limit: Duration) async {
+    let uploads = state.withLock { Array($0.uploads.values) }
+    if !uploads.isEmpty {
+      let watch = Task {
+        try? await Task.sleep(for: limit)
+        for upload in uploads { upload.cancel() }
+      }
+      for upload in uploads { await upload.value }
+      watch.cancel()
+    }
+    await server.close()
+  }
+
+  /// What was turned off and why, in one line; nil when all went well.
+  package var warning: Diagnostic? {
+    let (breaker, statistics) = state.withLock { ($0.breaker, $0.statistics) }
+    guard let reason = breaker.reason, breaker.isOpen else { return nil }
+    var hints: [String] = []
+    switch reason.reason {
+    case .denied:
+      hints.append("set SLIPWAY_REMOTE_CACHE_USER and SLIPWAY_REMOTE_CACHE_PASSWORD, or SLIPWAY_REMOTE_CACHE_TOKEN")
+    case .tls: hints.append("name its authority's PEM file: cache: {remote: {ca: FILE}}")
+    default: break
+    }
+    let left = statistics.uploadsLeft
+    return Diagnostic.warning(
+      "the remote cache was left alone: \(reason)" + (left > 0 ? "; \(left) results were not uploaded" : ""),
+      hints: hints + ["slipway cache doctor \(server.url)"])
+  }
+}
+
+/// What the remote tier did in one build.
+package struct RemoteStatistics: Hashable, Sendable {
+  package var hits = 0
+  /// By reason.
+  package var misses: [String: Int] = [:]
+  package var failures = 0
+  /// Blobs that a result named and the server had no more.
+  package var lostBlobs = 0
+  package var bytesDown = 0
+  package var bytesUp = 0
+  package var uploads = 0
+  /// Results that were not given: no time, or no server.
+  package var uploadsLeft = 0
+  /// Of waiting for answers, in sum over all at once.
+  package var seconds = 0.0
+  /// That the hits' actions took where they ran.
+  package var savedSeconds = 0.0
+
+  package init() {}
+}
+
+/// What an answer takes, and how many bytes come in a second: moving averages.
+struct TransferEstimate {
+  private var latency: Double?
+  private var rate: Double?
+
+  mutating func noteLatency(_ seconds: Double) { latency = latency.map { $0 * 0.8 + seconds * 0.2 } ?? seconds }
+
+  mutating func noteTransfer(bytes: Int, seconds: Double) {
+    // Of little blobs, latency is all.
+    guard bytes > 64 << 10, seconds > 0 else { return noteLatency(seconds) }
+    let now = Double(bytes) / seconds
+    rate = rate.map { $0 * 0.8 + now * 0.2 } ?? now
+  }
+
+  /// Whether to bring so many blobs is expected to take less time than to make them again.
+  func isWorthIt(count: Int, bytes: Int, insteadOf seconds: Double, connections: Int) -> Bool {
+    let rounds = Double((count + connections - 1) / max(1, connections))
+    let expected = (latency ?? 0) * rounds + (rate.map { Double(bytes) / $0 } ?? 0)
+    // What takes no time either way is not worth a decision.
+    return expected <= max(seconds, 0.1)
+  }
+}
+
+extension Store {
+  /// Every blob that a result names; throws where one is not here.
+  func blobs(of record: ActionRecord) throws -> [RemoteBlob] {
+    var blobs: Set<RemoteBlob> = []
+    for artifact in record.artifacts {
+      switch artifact {
+      case .file(let file): blobs.insert(RemoteBlob(file.digest, size: file.size))
+      case .image(let image):
+        blobs.insert(RemoteBlob(image.manifest, size: image.manifestSize))
+        blobs.insert(RemoteBlob(image.config, size: image.configSize))
+        for layer in image.layers { blobs.insert(RemoteBlob(layer.digest, size: layer.size)) }
+      case .directory(let directory):
+        blobs.insert(RemoteBlob(directory.root, size: directory.size))
+        try walk(directory) { _, node in
+          switch node {
+          case .file(let file): blobs.insert(RemoteBlob(file.digest, size: file.size))
+          case .folder(let inner): blobs.insert(RemoteBlob(inner.root, size: inner.size))
+          case .symlink: break
+          }
+        }
+      }
+    }
+    return blobs.sorted { $0.digest < $1.digest }
+  }
+}
+
+extension Duration {
+  var seconds: Double { Double(components.seconds) + Double(components.attoseconds) * 1e-18 }
+}

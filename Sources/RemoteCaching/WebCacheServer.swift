@@ -1,0 +1,221 @@
+import AsyncHTTPClient
+import Caching
+import Diagnostics
+import Digests
+import Distribution
+import FoundationEssentials
+import NIOCore
+import NIOHTTP1
+import NIOSSL
+
+/// Bazel's simple HTTP cache: `/ac/<sha256>` and `/cas/<sha256>`, read by GET and HEAD, written by PUT.
+///
+/// The server verifies nothing, so every byte is verified here.
+package final class WebCacheServer: RemoteServer {
+  package let url: String
+  private let access: RemoteCacheAccess
+  private let client: HTTPClient
+  private let headers: HTTPHeaders
+  /// Of an encoded `ActionResult`.
+  private static let resultLimit = 16 << 20
+
+  /// - Throws: A diagnostic for certificates that cannot be read.
+  package init(_ address: RemoteCacheAddress, _ access: RemoteCacheAccess) throws {
+    url = "\(address)"
+    self.access = access
+    var tls = TLSConfiguration.makeClientConfiguration()
+    do {
+      for path in access.authorities {
+        tls.additionalTrustRoots.append(.certificates(try NIOSSLCertificate.fromPEMFile(path.string)))
+      }
+      if let path = access.certificate {
+        tls.certificateChain = try NIOSSLCertificate.fromPEMFile(path.string).map { .certificate($0) }
+      }
+      if let path = access.key {
+        tls.privateKey = .privateKey(try NIOSSLPrivateKey(file: path.string, format: .pem))
+      }
+    } catch {
+      throw Diagnostic.error(
+        "cannot read a certificate or key for the remote cache \(address): \(error)", cause: .environment)
+    }
+    var configuration = HTTPClient.Configuration(tlsConfiguration: tls)
+    configuration.redirectConfiguration = .disallow
+    configuration.decompression = .disabled
+    configuration.httpVersion = .http1Only
+    configuration.connectionPool.retryConnectionEstablishment = false
+    configuration.connectionPool.concurrentHTTP1ConnectionsPerHostSoftLimit = 64
+    let patience = TimeAmount.nanoseconds(Int64(access.patience.seconds * 1e9))
+    configuration.timeout = .init(connect: patience, read: patience, write: patience)
+    client = HTTPClient(eventLoopGroup: HTTPClient.defaultEventLoopGroup, configuration: configuration)
+    var headers = HTTPHeaders([("User-Agent", "slipway")])
+    switch access.credential {
+    case .basic(let user, let password)?:
+      headers.add(
+        name: "Authorization", value: "Basic " + Data("\(user):\(password)".utf8).base64EncodedString())
+    case .bearer(let token)?: headers.add(name: "Authorization", value: "Bearer \(token)")
+    case nil: break
+    }
+    self.headers = headers
+  }
+
+  package func close() async { try? await client.shutdown() }
+
+  // MARK: The protocol
+
+  package func result(of action: Digest) async throws(RemoteFailure) -> [UInt8]? {
+    let path = "ac/\(action)"
+    return try await exchange(.GET, path) { answer async throws(RemoteFailure) in
+      if answer.status == .notFound {
+        await Self.discard(answer)
+        return nil
+      }
+      try self.require(answer, .GET, path, [200])
+      var bytes: [UInt8] = []
+      try await self.eachPiece(of: answer, .GET, path) { piece throws(RemoteFailure) in
+        guard bytes.count + piece.count <= Self.resultLimit else {
+          throw self.failure(.content, .GET, path, "the result has more than \(Self.resultLimit) bytes")
+        }
+        bytes += piece
+      }
+      return bytes
+    }
+  }
+
+  package func putResult(_ result: [UInt8], of action: Digest) async throws(RemoteFailure) {
+    try await put("ac/\(action)", .bytes(ByteBuffer(bytes: result)), size: result.count)
+  }
+
+  package func missing(_ blobs: [RemoteBlob]) async throws(RemoteFailure) -> [RemoteBlob] {
+    var missing: [RemoteBlob] = []
+    for blob in blobs {
+      let path = "cas/\(blob.digest)"
+      let isThere = try await exchange(.HEAD, path) { answer async throws(RemoteFailure) in
+        await Self.discard(answer)
+        if answer.status == .notFound { return false }
+        try self.require(answer, .HEAD, path, [200, 204])
+        // Half a file that another client left is to be sent again.
+        let length = answer.headers.first(name: "Content-Length").flatMap { Int($0) }
+        return length == nil || length == blob.size || length == 0
+      }
+      if !isThere { missing.append(blob) }
+    }
+    return missing
+  }
+
+  package func fetch(_ blob: RemoteBlob, into store: Store) async throws(RemoteFailure) -> Bool {
+    let path = "cas/\(blob.digest)"
+    return try await exchange(.GET, path, size: blob.size) { answer async throws(RemoteFailure) in
+      if answer.status == .notFound {
+        await Self.discard(answer)
+        return false
+      }
+      try self.require(answer, .GET, path, [200])
+      let writer = try self.locally { try BlobWriter(store) }
+      var isTooLong = false
+      try await self.eachPiece(of: answer, .GET, path) { piece throws(RemoteFailure) in
+        guard writer.size + piece.count <= blob.size else {
+          isTooLong = true
+          return
+        }
+        try self.locally { try writer.write(piece) }
+      }
+      // Wrong bytes are as good as none, and are never put under any name.
+      guard !isTooLong, writer.size == blob.size, writer.digest == blob.digest else { return false }
+      _ = try self.locally { try writer.finish() }
+      return true
+    }
+  }
+
+  package func upload(_ blob: RemoteBlob, from store: Store) async throws(RemoteFailure) {
+    let piece = try locally { try FilePiece(store.path(of: blob.digest, executable: false)) }
+    try await put("cas/\(blob.digest)", .stream(piece, length: .known(Int64(piece.length))), size: piece.length)
+  }
+
+  // MARK: Exchanges
+
+  private func put(_ path: String, _ body: HTTPClientRequest.Body, size: Int) async throws(RemoteFailure) {
+    try await exchange(.PUT, path, body: body, size: size) { answer async throws(RemoteFailure) in
+      await Self.discard(answer)
+      try self.require(answer, .PUT, path, [200, 201, 204])
+    }
+  }
+
+  private func exchange<Value: Sendable>(
+    _ method: HTTPMethod, _ path: String, body: HTTPClientRequest.Body? = nil, size: Int = 0,
+    _ receive: (HTTPClientResponse) async throws(RemoteFailure) -> Value
+  ) async throws(RemoteFailure) -> Value {
+    var request = HTTPClientRequest(url: "\(url)/\(path)")
+    request.method = method
+    request.headers = headers
+    request.body = body
+    // Beside the time without a byte, which is bounded, a trickle may not last for ever.
+    let deadline = NIODeadline.now() + .seconds(10) + .milliseconds(Int64(size / 1000))
+    let answer: HTTPClientResponse
+    do { answer = try await client.execute(request, deadline: deadline) } catch {
+      throw failure(error, method, path)
+    }
+    return try await receive(answer)
+  }
+
+  private func eachPiece(
+    of answer: HTTPClientResponse, _ method: HTTPMethod, _ path: String,
+    _ take: (UnsafeRawBufferPointer) throws(RemoteFailure) -> Void
+  ) async throws(RemoteFailure) {
+    do {
+      for try await piece in answer.body {
+        try piece.withUnsafeReadableBytes { try take($0) }
+      }
+      try Task.checkCancellation()
+    } catch let failure as RemoteFailure { throw failure } catch { throw failure(error, method, path) }
+  }
+
+  private static func discard(_ answer: HTTPClientResponse) async {
+    _ = try? await answer.body.collect(upTo: 256 << 10)
+  }
+
+  private func require(_ answer: HTTPClientResponse, _ method: HTTPMethod, _ path: String, _ statuses: Set<Int>)
+    throws(RemoteFailure)
+  {
+    let status = Int(answer.status.code)
+    let type = answer.headers.first(name: "Content-Type")?.prefix { $0 != ";" } ?? ""
+    if statuses.contains(status), method != .GET || type != "text/html" { return }
+    let reason: RemoteFailure.Reason =
+      switch status {
+      case 200..<300: .content
+      case 401, 403, 407: .denied
+      case 413: .tooLarge
+      case 429: .throttled
+      default: .server
+      }
+    let text =
+      (200..<300).contains(status)
+      ? "the answer is a web page, not a blob" : "\(status): \(answer.status.reasonPhrase.lowercased())"
+    throw failure(reason, method, path, text)
+  }
+
+  private func failure(_ reason: RemoteFailure.Reason, _ method: HTTPMethod, _ path: String, _ text: String)
+    -> RemoteFailure
+  {
+    RemoteFailure(reason, "\(method.rawValue) \(url)/\(path): \(text)")
+  }
+
+  private func failure(_ error: any Error, _ method: HTTPMethod, _ path: String) -> RemoteFailure {
+    guard let (kind, text) = describeExchange(error) else {
+      return failure(error is CancellationError ? .cancelled : .server, method, path, "\(error)")
+    }
+    if Task.isCancelled { return failure(.cancelled, method, path, text) }
+    switch kind {
+    case .tls: return failure(.tls, method, path, text)
+    case .timeout: return failure(.timeout, method, path, text)
+    case .connection: return failure(.connection, method, path, text)
+    case .content: return failure(.content, method, path, text)
+    }
+  }
+
+  /// What fails here is the local disk's.
+  private func locally<Value>(_ body: () throws -> Value) throws(RemoteFailure) -> Value {
+    do { return try body() } catch {
+      throw RemoteFailure(.local, (error as? Diagnostic)?.message ?? "\(error)")
+    }
+  }
+}

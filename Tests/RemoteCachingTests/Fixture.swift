@@ -1,0 +1,144 @@
+import Caching
+import Digests
+import Glibc
+import Synchronization
+import SystemPackage
+import TestServers
+import Testing
+
+@testable import RemoteCaching
+
+/// A folder with two stores: of the machine that gave, and of another one.
+final class Fixture: Sendable {
+  let folder: FilePath
+  let here: Store
+  let there: Store
+
+  init() throws {
+    folder = FilePath("/tmp/slipway-remote.\(getpid()).\(UInt64.random(in: 0 ... .max))")
+    try Disk.makeFolders(folder.string)
+    here = try Store(root: folder.appending("here"))
+    there = try Store(root: folder.appending("there"))
+  }
+
+  deinit { try? Disk.removeTree(folder.string) }
+
+  func sub(_ name: String) throws -> FilePath {
+    try Disk.makeFolders(folder.appending(name).string)
+    return folder.appending(name)
+  }
+
+  /// A record with an output of each sort, whose bytes are in the first store.
+  func record(_ text: String = "out") throws -> ActionRecord {
+    let file = try here.insert(Array(text.utf8), executable: true)
+    let data = try here.insert(Array("data of \(text)".utf8))
+    let inner = try here.insert(Directory([Directory.Entry("data", .file(data))]))
+    let root = try here.insert(
+      Directory([
+        Directory.Entry("empty", .folder(try here.insert(Directory([])))), Directory.Entry("inner", .folder(inner)),
+        Directory.Entry("link", .symlink("inner/data")),
+      ]))
+    let layer = try here.insert(Array("layer of \(text)".utf8))
+    let config = try here.insert(Array("config".utf8))
+    let manifest = try here.insert(Array("manifest".utf8))
+    let image = ImageArtifact(
+      platform: "linux/amd64",
+      layers: [.init(diffID: Digest(of: "diff of \(text)"), digest: layer.digest, size: layer.size)],
+      config: config.digest, configSize: config.size, manifest: manifest.digest, manifestSize: manifest.size,
+      run: .init(environment: ["A=b"], entrypoint: ["/e"], command: ["c"], workingDirectory: "/w", user: "u"))
+    var record = ActionRecord(
+      key: Fingerprint(of: text), label: "//a:b", rule: "action", verdict: .passed, startedAt: 1_000_001,
+      completedAt: 1_000_500, duration: 499, log: try here.insert(Array("log".utf8)),
+      junit: try here.insert(Array("<junit/>".utf8)),
+      outputs: [
+        .init(name: "file", path: "dist/file", artifact: .file(file)),
+        .init(name: "tree", path: "tree", artifact: .directory(root)),
+        .init(name: "image", path: "", artifact: .image(image)),
+      ])
+    record.cpuTime = 12
+    record.peakMemory = 3456
+    return record
+  }
+
+  func request(_ record: ActionRecord, isHermetic: Bool = true) -> SharedRequest {
+    SharedRequest(
+      action: Digest(of: record.key.description), key: record.key, label: record.label, rule: record.rule,
+      outputs: record.outputs.map { ($0.name, $0.path) }, isHermetic: isHermetic)
+  }
+}
+
+/// A server in memory, which does what it is told to.
+final class MemoryServer: RemoteServer {
+  enum Fault: Sendable { case none, fails(RemoteFailure.Reason), forgets, corrupts, hangs(Duration) }
+
+  struct State {
+    var results: [Digest: [UInt8]] = [:]
+    var blobs: [Digest: [UInt8]] = [:]
+    var questions = 0
+    var now = Duration.zero
+  }
+
+  let url = "memory://"
+  let state = Mutex(State())
+  private let fault: @Sendable () -> Fault
+
+  init(_ fault: @escaping @Sendable () -> Fault = { .none }) { self.fault = fault }
+
+  var questions: Int { state.withLock { $0.questions } }
+  /// Time passes only while a question hangs.
+  var clock: @Sendable () -> Duration { { self.state.withLock { $0.now } } }
+
+  private func ask() throws(RemoteFailure) -> Fault {
+    state.withLock { $0.questions += 1 }
+    let fault = fault()
+    switch fault {
+    case .fails(let reason): throw RemoteFailure(reason, "GET memory://: told to fail")
+    case .hangs(let time):
+      state.withLock { $0.now += time }
+      throw RemoteFailure(.timeout, "GET memory://: no answer within the time limit")
+    default: return fault
+    }
+  }
+
+  func result(of action: Digest) async throws(RemoteFailure) -> [UInt8]? {
+    let fault = try ask()
+    let bytes = state.withLock { $0.results[action] }
+    switch fault {
+    case .forgets: return nil
+    case .corrupts: return bytes?.map { $0 ^ 0x55 }
+    default: return bytes
+    }
+  }
+
+  func putResult(_ result: [UInt8], of action: Digest) async throws(RemoteFailure) {
+    _ = try ask()
+    state.withLock { $0.results[action] = result }
+  }
+
+  func missing(_ wanted: [RemoteBlob]) async throws(RemoteFailure) -> [RemoteBlob] {
+    _ = try ask()
+    return state.withLock { state in wanted.filter { state.blobs[$0.digest] == nil } }
+  }
+
+  func fetch(_ blob: RemoteBlob, into store: Store) async throws(RemoteFailure) -> Bool {
+    switch try ask() {
+    case .forgets, .corrupts: return false
+    default: break
+    }
+    guard let bytes = state.withLock({ $0.blobs[blob.digest] }),
+      RemoteBlob(Digest(of: bytes), size: bytes.count) == blob
+    else { return false }
+    do { _ = try store.insert(bytes) } catch { throw RemoteFailure(.local, "\(error)") }
+    return true
+  }
+
+  func upload(_ blob: RemoteBlob, from store: Store) async throws(RemoteFailure) {
+    _ = try ask()
+    do {
+      let bytes = try store.read(blob.digest, limit: 1 << 30)
+      state.withLock { $0.blobs[blob.digest] = bytes }
+    } catch { throw RemoteFailure(.local, "\(error)") }
+  }
+
+  func close() async {}
+}
