@@ -72,14 +72,20 @@ import Testing
     #expect(try await store.list(below: try MetadataPath("metadata"))?.map(\.description) == ["metadata/file"])
   }
 
-  @Test func `a FIFO in a store is said at once`() async throws {
+  @Test func `a pipe in a store, or where a journal is looked for, keeps nobody waiting`() async throws
+  {
     let scratch = try MetadataScratch()
+    try Disk.makeFolders(scratch.store.root.string + "/metadata")
+    let (pipe, other) = (scratch.store.root.string + "/metadata/a", scratch.folder.string + "/pipe")
+    #expect(mkfifo(pipe, 0o644) == 0 && mkfifo(other, 0o644) == 0)
     let path = try MetadataPath("metadata/a")
-    try await scratch.store.write([1], to: path, contentType: "text/plain")
-    let file = scratch.folder.appending("store/metadata/a").string
-    unlink(file)
-    #expect(mkfifo(file, 0o644) == 0)
-    await #expect(throws: Diagnostic.self) { try await scratch.store.read(path, limit: 10) }
+    #expect(await diagnosed { _ = try await scratch.store.read(path, limit: 10) } == "error: `\(pipe)` is not a file\n")
+    #expect(try await scratch.store.list(below: try MetadataPath("metadata")) == [])
+    let told = "error: `\(other)` is a socket, a FIFO or a device; a file is needed there\n"
+    #expect(await diagnosed { _ = try PublishJournal(path: FilePath(other)) }== told)
+    // A write puts a file in the pipe's place.
+    try await scratch.store.write([1], to: path, contentType: "")
+    #expect(try await scratch.store.read(path, limit: 10) == [1])
   }
 
   @Test func `a full disk is said, and leaves what was there`() async throws {
