@@ -71,7 +71,11 @@ final class PublishMetadata: Sendable {
     guard let spec else {
       throw Diagnostic.error(
         "cannot upload the metadata of \(release.reference): nothing tells its specification", cause: .build,
-        hints: ["run its `spec` test, whose log holds it: slipway test \(release.package):spec"])
+        hints: [
+          index == nil
+            ? "publish it without --repair, which lets the image tell it"
+            : "the store names the version and has lost it: slipway publish --repair, and then publish again"
+        ])
     }
     let outcome = try await upload.upload(
       try source.files(spec: spec), repository: release.repository, version: release.tag, known: known)

@@ -21,6 +21,8 @@ package struct PublishRun {
   private var jobs: [Label: PublishJob] = [:]
   private var codes: Set<Int32> = []
   private var metadata: PublishMetadata?
+  /// Published versions whose specification the metadata store lacks: their images must tell it again.
+  private var unspecified: Set<Int> = []
   private var scanner: SBOMScanner?
   private var materials: PublishMaterials?
   /// Manifests of base images that targets gave, by target and platform.
@@ -163,12 +165,31 @@ package struct PublishRun {
 
   // MARK: Tests
 
-  /// Tests what would be pushed; what is published already was tested then.
+  /// Looks for versions that have their tags and not their metadata, as after a kill between the two.
+  mutating func findUnspecified() async throws {
+    let published = open.filter { if case .identical? = subjects[$0].entry.state { true } else { false } }
+    guard !published.isEmpty, let store = try session.metadataStore(options) else { return }
+    do {
+      let lacking = try await MetadataUpload(to: store).lackingSpecification(
+        published.compactMap { subjects[$0].entry.release })
+      unspecified = Set(published.filter { lacking.contains(subjects[$0].entry.repository) })
+    } catch {
+      await store.close()
+      throw error
+    }
+    await store.close()
+  }
+
+  /// Tests what would be pushed; what is published already was tested then, and tells its specification at most.
   mutating func test(_ console: Console) async throws {
     var wanted: [Label: [Int]] = [:]
     for index in open {
-      guard case .absent? = subjects[index].entry.state else { continue }
-      for test in selection.tests(of: subjects[index]) { wanted[test, default: []].append(index) }
+      let subject = subjects[index]
+      if case .absent? = subject.entry.state {
+        for test in selection.tests(of: subject) { wanted[test, default: []].append(index) }
+      } else if unspecified.contains(index), let spec = selection.spec(of: subject) {
+        wanted[spec, default: []].append(index)
+      }
     }
     guard !wanted.isEmpty else { return }
     let outcome = try await walk(PlatformSpread(plan: selection.plan, labels: wanted.keys.sorted()), console)
@@ -176,7 +197,11 @@ package struct PublishRun {
     for (test, indices) in wanted where !outcome.succeeded.contains(test) {
       for index in indices {
         subjects[index].entry.fail(
-          [.error("\(subjects[index].label) is not published, since \(test) failed", cause: .build)],
+          [
+            .error(
+              "\(unspecified.contains(index) ? "the metadata of " : "")\(subjects[index].label) is not published, since "
+                + "\(test) failed", cause: .build)
+          ],
           isConsequence: true)
       }
       codes.insert(outcome.exitCode == 0 ? 1 : outcome.exitCode)
@@ -265,16 +290,19 @@ package struct PublishRun {
     guard let metadata else { return work }
     do {
       guard var source = try selection.metadata(of: subject, session) else { return work }
-      // A run that was killed may have pushed the image, and its test ran then.
-      source.spec = try selection.specification(of: subject, printedBy: work.job?.artifacts ?? [], session)
-      if case .absent? = subject.entry.state {
-        guard let spec = source.spec else {
+      let isAbsent = if case .absent? = subject.entry.state { true } else { false }
+      if isAbsent || unspecified.contains(index) {
+        guard
+          let spec = try selection.specification(
+            of: subject, printedBy: work.job?.artifacts ?? [], session)
+        else {
           throw Diagnostic.error(
             "\(subject.label) is not published: the log of its `spec` test holds no specification for the metadata",
             cause: .build,
             hints: ["the image prints one when it is run with `spec`; see slipway logs \(release.package):spec"])
         }
         _ = try source.files(spec: spec)
+        source.spec = spec
       }
       work.metadata = (metadata, source)
       return work

@@ -133,11 +133,16 @@ struct PublishSelection {
   /// What must pass before the package's image may be pushed: `:test`, or else its tests of the image.
   func tests(of subject: PublishSubject) -> [Label] {
     let declaration = plan.packages[subject.label.package]?.declaration
-    for name in ["test", "spec"] {
-      if let target = declaration?.target(name), target.rule == .suite || target.rule == .test {
-        return [Label(package: subject.label.package, name: name)]
-      }
+    if let target = declaration?.target("test"), target.rule == .suite || target.rule == .test {
+      return [Label(package: subject.label.package, name: "test")]
     }
-    return []
+    return spec(of: subject).map { [$0] } ?? []
+  }
+
+  /// The test whose log holds the image's specification.
+  func spec(of subject: PublishSubject) -> Label? {
+    let target = plan.packages[subject.label.package]?.declaration.target("spec")
+    guard let target, target.rule == .suite || target.rule == .test else { return nil }
+    return Label(package: subject.label.package, name: "spec")
   }
 }

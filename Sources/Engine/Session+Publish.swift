@@ -57,6 +57,7 @@ extension Session {
         try await run.lookUp()
         if !options.isDryRun {
           run.readMaterials()
+          try await run.findUnspecified()
           try await run.test(console)
           try await run.push()
         }

@@ -2,6 +2,7 @@ import Diagnostics
 import Digests
 import Manifests
 import OCI
+import Synchronization
 
 /// Brings the files of a version into a metadata store: its own folder first, then the folder of its channel.
 ///
@@ -82,6 +83,20 @@ package struct MetadataUpload: Sendable {
   package func spec(of repository: String, _ version: String) async throws -> [UInt8]? {
     let path = try MetadataPath("\(try Self.folder(repository, version))/\(MetadataFiles.specName)")
     return try await store.read(path, limit: FileMetadataStore.limit)
+  }
+
+  /// The repositories of those releases of which the store has no specification; what the index names is whole.
+  package func lackingSpecification(_ releases: [Release]) async throws -> Set<String> {
+    let index = try await MetadataIndex.read(from: store)
+    let unnamed = releases.filter { release in
+      index.connectors[release.repository]?.entries.values.contains { $0.version == release.tag } != true
+    }
+    let lacking = Mutex<Set<String>>([])
+    try await concurrently(unnamed, limit: 8) { release in
+      guard try await spec(of: release.repository, release.tag) == nil else { return }
+      lacking.withLock { _ = $0.insert(release.repository) }
+    }
+    return lacking.withLock { $0 }
   }
 
   static func folder(_ repository: String, _ name: String) throws -> MetadataPath {

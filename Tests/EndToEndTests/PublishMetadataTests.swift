@@ -66,6 +66,27 @@ import Testing
     #expect(stored("registries/v0/oss_registry.json") == registry)
   }
 
+  @Test func `a version that has its tags and not its metadata gets it, as its image tells it`() throws {
+    try connector("1.0.0")
+    try site.project.write("slipway.yaml", "slipway: 1\nname: demo\npublish: {registry: '\(site.server.host)'}\n")
+    #expect(try site.publish().status == 0)
+    let repair = try site.publish("--metadata-store", "file://\(store)", "--repair")
+    #expect(repair.status == 1)
+    #expect(repair.standardError.contains("hint: publish it without --repair, which lets the image tell it\n"))
+    // Its test changes, and its image does not.
+    try site.connector("source-a", "1.0.0", text: "one", test: "false")
+    let failed = try site.publish("--metadata-store", "file://\(store)")
+    #expect(failed.status == 3, "\(failed.standardError)")
+    let reason =
+      "the metadata of //connectors/source-a:publish is not published, since //connectors/source-a:spec failed"
+    #expect(failed.standardError.contains(reason), "\(failed.standardError)")
+    try connector("1.0.0")
+    let result = try site.publish("--metadata-store", "file://\(store)")
+    #expect(result.status == 0, "\(result.standardError)")
+    #expect(result.standardOutput.contains("restored: metadata"), "\(result.standardOutput)")
+    #expect(stored("metadata/airbyte/source-a/latest/spec.json") == "{\"connectionSpecification\":{}}")
+  }
+
   @Test func `an image that prints no specification is not pushed`() throws {
     try site.connector("source-a", "1.0.0", text: "one")
     let result = try site.publish()
