@@ -81,8 +81,8 @@ import Testing
     let path = try MetadataPath("metadata/a")
     #expect(await diagnosed { _ = try await scratch.store.read(path, limit: 10) } == "error: `\(pipe)` is not a file\n")
     #expect(try await scratch.store.list(below: try MetadataPath("metadata")) == [])
-    let told = "error: `\(other)` is a socket, a FIFO or a device; a file is needed there\n"
-    #expect(await diagnosed { _ = try PublishJournal(path: FilePath(other)) }== told)
+    let told = "error: `\(other)` is a FIFO; a file is needed there\n"
+    #expect(await diagnosed { _ = try PublishJournal(path: FilePath(other)) } == told)
     // A write puts a file in the pipe's place.
     try await scratch.store.write([1], to: path, contentType: "")
     #expect(try await scratch.store.read(path, limit: 10) == [1])
@@ -146,5 +146,9 @@ import Testing
   ])
   func `netrc gives nothing for a host that it does not name`(text: String) {
     #expect(HTTPMetadataStore.netrc(text, host: "a.example") == nil)
+  }
+
+  @Test func `no netrc at all is /dev/null`() throws {
+    #expect(try HTTPMetadataStore.credential(for: "a.example", environment: ["NETRC": "/dev/null"]) == nil)
   }
 }
