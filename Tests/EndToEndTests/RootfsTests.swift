@@ -17,10 +17,13 @@ import Testing
     }
 
     /// `//os:locked` and `//os:floating`, and a test that reads what `tool` brought.
-    func declare(packages: String = "[tool]", keyring: String? = "mirror.gpg", snapshot: String? = nil) throws {
+    func declare(
+      packages: String = "[tool]", keyring: String? = "mirror.gpg", snapshot: String? = nil, platforms: String? = nil
+    ) throws {
       var common = "rule: rootfs, suite: test, variant: essential, packages: \(packages), mirror: '\(mirror.url())'"
       if let keyring { common += ", keyring: \(keyring)" }
       if let snapshot { common += ", snapshot: \(snapshot)" }
+      if let platforms { common += ", platforms: \(platforms)" }
       try project.write(
         "os/targets.yaml",
         "targets:\n  locked: {\(common), lock: os.lock}\n  floating: {\(common)}\n"
@@ -180,6 +183,34 @@ import Testing
     let unknown = try bench.project.build("//os:floating")
     #expect(unknown.status == 1)
     #expect(unknown.error.contains("note: Unable to locate package to'ol\n"), "\(unknown.error)")
+  }
+
+  @Test func `of two platforms the one that nothing here emulates is named, and the other is locked and built`() throws
+  {
+    #if arch(arm64)
+      let (own, foreign) = ("arm64", "amd64")
+    #else
+      let (own, foreign) = ("amd64", "arm64")
+    #endif
+    let bench = try Bench()
+    try bench.declare(platforms: "[linux/amd64, linux/arm64]")
+    let message = "//os:locked cannot run for linux/\(foreign) on this host, which is linux/\(own)"
+    let lock = try bench.project.run("lock", "//os:locked")
+    #expect(lock.status == 36)
+    #expect(lock.standardOutput == "os/os.\(own).lock\t3 packages\n")
+    #expect(lock.standardError.contains("error: \(message)\n"), "\(lock.standardError)")
+    #expect(lock.standardError.contains("\nhint: install emulators"))
+    #expect(!bench.project.exists("os/os.\(foreign).lock"))
+
+    // A lock that another machine wrote, and a package that is the same there.
+    try bench.project.write("os/os.\(foreign).lock", try bench.project.read("os/os.\(own).lock"))
+    let requests = try bench.mirror.requests().count
+    let built = try bench.project.build("//os:locked")
+    #expect(built.status == 36 && built.failed == ["//os:locked@linux/\(foreign)"], "\(built.error)")
+    #expect(built.error.contains("error: \(message)\n"), "\(built.error)")
+    #expect(built.error.contains("\nhint: or leave the platform out: --platform linux/\(own)\n"))
+    #expect(try bench.mirror.requests().dropFirst(requests).allSatisfy { !$0.contains("binary-\(foreign)") })
+    #expect(try bench.project.build("//os:read", options: ["--platform", "linux/\(own)"]).status == 0)
   }
 
   @Test func `an ordinary user locks and builds the same root file system`() throws {
