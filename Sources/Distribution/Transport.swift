@@ -1,4 +1,5 @@
 import AsyncHTTPClient
+import Caching
 import Diagnostics
 import NIOCore
 import NIOHTTP1
@@ -55,11 +56,11 @@ final class Transport: Sendable {
   private func makeClient(authorities: [FilePath]) throws -> HTTPClient {
     var tls = TLSConfiguration.makeClientConfiguration()
     for path in authorities {
-      do {
-        tls.additionalTrustRoots.append(.certificates(try NIOSSLCertificate.fromPEMFile(path.string)))
-      } catch {
-        throw Diagnostic.error("cannot read the certificates in `\(path)`", cause: .environment)
-      }
+      // Not by OpenSSL, which waits at a FIFO and reads without an end.
+      guard let bytes = try Disk.contents(of: path.string, limit: 16 << 20),
+        let certificates = try? NIOSSLCertificate.fromPEMBytes(bytes)
+      else { throw Diagnostic.error("cannot read the certificates in `\(path)`", cause: .environment) }
+      tls.additionalTrustRoots.append(.certificates(certificates))
     }
     var configuration = HTTPClient.Configuration(tlsConfiguration: tls)
     configuration.redirectConfiguration = .disallow

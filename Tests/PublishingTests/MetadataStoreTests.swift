@@ -72,7 +72,7 @@ import Testing
     #expect(try await store.list(below: try MetadataPath("metadata"))?.map(\.description) == ["metadata/file"])
   }
 
-  @Test func `a pipe in a store, or where a journal is looked for, keeps nobody waiting`() async throws
+  @Test func `a pipe in a store, or where a journal or certificates are looked for, keeps nobody waiting`() async throws
   {
     let scratch = try MetadataScratch()
     try Disk.makeFolders(scratch.store.root.string + "/metadata")
@@ -83,6 +83,11 @@ import Testing
     #expect(try await scratch.store.list(below: try MetadataPath("metadata")) == [])
     let told = "error: `\(other)` is a FIFO; a file is needed there\n"
     #expect(await diagnosed { _ = try PublishJournal(path: FilePath(other)) } == told)
+    var settings = RegistrySettings()
+    settings.authorities = [FilePath(other)]
+    let secure = try openMetadataStore("https://127.0.0.1:1/x", settings: settings, environment: [:])
+    #expect(await diagnosed { _ = try await secure.read(path, limit: 10) } == told)
+    await secure.close()
     // A write puts a file in the pipe's place.
     try await scratch.store.write([1], to: path, contentType: "")
     #expect(try await scratch.store.read(path, limit: 10) == [1])
