@@ -87,13 +87,13 @@ let package = Package(
       "Engine",
       [
         "Diagnostics", "Digests", "Files", "Manifests", "Graph", "Caching", "Kinds", "Sandboxing", "OCI",
-        "Distribution", "Publishing", "Events", "Scheduling", "Planning", system,
+        "Distribution", "Publishing", "RemoteCaching", "Events", "Scheduling", "Planning", system,
       ]),
     .executableTarget(
       name: "slipway",
       dependencies: [
         "Diagnostics", "Digests", "Files", "Manifests", "Graph", "Caching", "Sandboxing", "OCI", "Publishing",
-        "Events", "Planning", "Engine", "Console", arguments, system,
+        "RemoteCaching", "Events", "Planning", "Engine", "Console", arguments, system,
       ], swiftSettings: strict,
       // SwiftPM exports every symbol of an executable: 35,000 here, which the loader and the Swift runtime look through
       // at each start, and none of whose code the linker may leave out. And 129,000 addresses would have to be written

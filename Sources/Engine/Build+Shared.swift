@@ -25,11 +25,12 @@ struct LostInputs: Error {}
 
 extension Build {
   /// Whether a hit must bring the bytes of its outputs along.
-  func mustBeLocal(_ label: Label) -> Bool {
+  func mustBeLocal(_ target: Target) -> Bool {
+    if options.junitFolder != nil, target.rule == .test { return true }
     switch options.download {
-    case .all: true
-    case .requested: outcome.wanted.contains(label)
-    case .none: false
+    case .all: return true
+    case .requested: return outcome.wanted.contains(target.label)
+    case .none: return false
     }
   }
 
@@ -37,12 +38,11 @@ extension Build {
   ///
   /// - Parameter recorded: The local tier's own record, whose blobs are not all here.
   static func lookUp(
-    _ node: Int, _ work: Work, recorded: ActionRecord?, bringsBytes: Bool, _ target: Target, _ workspace: Workspace,
-    _ shared: any SharedResults
+    _ node: Int, _ work: Work, recorded: ActionRecord?, bringsBytes: Bool, _ shared: any SharedResults
   ) async -> LookUp {
     var result = LookUp(node: node, work: work, answer: .miss(nil), isRecorded: recorded != nil)
     let store = work.actions.store
-    result.work.request = await request(work, target, workspace, shared)
+    result.work.request = await request(work, shared)
     if let recorded {
       result.answer = .hit(recorded)
     } else if !work.ignoresCache, let request = result.work.request {
@@ -61,13 +61,11 @@ extension Build {
     return result
   }
 
-  private static func request(
-    _ work: Work, _ target: Target, _ workspace: Workspace, _ shared: any SharedResults
-  ) async -> SharedRequest? {
-    if let request = try? work.sharedRequest(for: target, in: workspace) { return request }
+  private static func request(_ work: Work, _ shared: any SharedResults) async -> SharedRequest? {
+    if let request = try? work.sharedRequest() { return request }
     // A folder that others are merged into has to be read for that. An edited source is seen by the execution.
     guard await shared.fetch(work.needs, into: work.actions.store, insteadOf: nil) else { return nil }
-    return try? work.sharedRequest(for: target, in: workspace)
+    return try? work.sharedRequest()
   }
 
   // MARK: Lost bytes

@@ -204,10 +204,9 @@ package final class Build {
         case .miss(let reason, let recorded):
           guard let shared else { return try miss(id, target, work, reason, &scheduler) }
           reasons[id] = reason
-          let (bringsBytes, workspace) = (mustBeLocal(label), workspace)
+          let bringsBytes = mustBeLocal(target)
           questions.append {
-            await Self.lookUp(
-              id, work, recorded: recorded, bringsBytes: bringsBytes, target, workspace, shared)
+            await Self.lookUp(id, work, recorded: recorded, bringsBytes: bringsBytes, shared)
           }
         }
       }

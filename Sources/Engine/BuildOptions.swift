@@ -17,6 +17,10 @@ package struct BuildOptions: Sendable {
   package var onlyTests = false
 
   package var download = Download.none
+  /// The URL of the remote cache, over the environment's and `slipway.yaml`'s; empty for none.
+  package var remoteCache: String?
+  /// `read`, `write` or `off`.
+  package var remoteMode: String?
 
   /// Platforms that images are narrowed to; empty for all that they are for.
   package var platforms: [String] = []

@@ -15,7 +15,7 @@ extension Session {
   func walk(_ plan: Plan, options: BuildOptions = BuildOptions()) throws -> Build {
     try Build(
       workspace: workspace, store: store, registries: registries, plan: plan, history: history, options: options,
-      events: EventStream(sinks: []))
+      events: EventStream(sinks: []), shared: try remote(options))
   }
 
   /// Why a target would run, or why it was a hit; and where its package's files are seen in the sandbox.
@@ -39,7 +39,7 @@ extension Session {
   }
 
   /// The bytes of the log of a target's last run, on another platform than this machine's if one is named.
-  package func log(of text: String, platform: String?) throws -> [UInt8] {
+  package func log(of text: String, platform: String?) async throws -> [UInt8] {
     var (_, target) = try target(text)
     if let platform, platform != Workspace.platform { target.label = target.label.on(platform) }
     guard let entry = history.entry(of: target.label), let record = store.actions.any(entry.key) else {
@@ -48,6 +48,11 @@ extension Session {
     }
     guard let log = record.log else {
       throw Diagnostic.error("\(target.label) runs in process and keeps no log")
+    }
+    guard try await bring([.file(log)]) else {
+      throw Diagnostic.error(
+        "the log of \(target.label) is gone from every cache", cause: .environment,
+        hints: ["run it again: slipway build --rerun \(target.label.withoutPlatform)"])
     }
     return try store.read(log.digest, limit: 1 << 30)
   }
@@ -60,9 +65,13 @@ extension Session {
     let (plan, target) = try target(text)
     let spread = try await spread(target, in: plan, chosen: platforms)
     await registries.close()
-    let outputs = try spread.labels.map { label -> [ActionRecord.Output] in
-      if let entry = history.entry(of: label), case .hit(let record) = store.actions.lookup(entry.key) {
-        return record.outputs
+    var outputs: [[ActionRecord.Output]] = []
+    for label in spread.labels {
+      if let entry = history.entry(of: label), case .hit(let record) = store.actions.recorded(entry.key),
+        try await bring(record.outputs.map(\.artifact))
+      {
+        outputs.append(record.outputs)
+        continue
       }
       let name = target.label.description
       let platform = label.platform ?? (spread.labels.count > 1 ? Workspace.platform : nil)
@@ -132,8 +141,15 @@ extension Session {
         "cannot build what \(target.label) reads", cause: .build,
         hints: ["slipway build " + dependencies.map(\.description).joined(separator: " ")])
     }
-    guard case .command(let execution) = try build.prepare(target).kind else {
+    let work = try build.prepare(target)
+    guard case .command(let execution) = work.kind else {
       throw Diagnostic.error("\(target.label) runs no command", cause: .internal)
+    }
+    await closeRemote(EventStream(sinks: []))
+    guard try await bring(work.needs) else {
+      throw Diagnostic.error(
+        "what \(target.label) reads is gone from every cache", cause: .environment,
+        hints: ["slipway build \(target.label) makes it again"])
     }
     var spec = try await execution.specification(log: nil)
     spec.arguments = command.isEmpty ? ["/bin/sh", "-i"] : command

@@ -116,6 +116,7 @@ package struct PublishRun {
   private func walk(_ spread: PlatformSpread, _ console: Console) async throws -> BuildOutcome {
     var build = options.build
     build.keepGoing = true
+    build.download = .requested
     return try await console { try await session.walk(spread, build, $0) }
   }
 

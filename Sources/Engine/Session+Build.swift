@@ -60,11 +60,12 @@ extension Session {
     for warning in plan.warnings { events.emit(Event(.cacheWarning, message: warning.rendered)) }
     let build = try Build(
       workspace: workspace, store: store, registries: registries, plan: plan, history: history, options: options,
-      events: events)
+      events: events, shared: try remote(options))
     kept = (plan, build)
     let walked = walkedLabels(spread.labels, plan)
     let rest = already.filter { !walked.contains(state.label($0)) }
     let outcome = try await build.run(spread, already: rest.count) { self.report(rest, state, events) }
+    await closeRemote(events)
     await registries.close()
     for warning in registries.takeWarnings() { events.emit(Event(.cacheWarning, message: warning.rendered)) }
     store.actions.noteUse(of: build.hits)
@@ -155,7 +156,7 @@ extension Session {
   private func resolve(_ set: TargetPatternSet, _ state: BuildState, _ options: BuildOptions) throws -> Resolution {
     let tree = workspace.tree
     let unchanged = zip(state.packages, tree.stamps(of: state.packages.map(\.path))).map { $0.stamp == $1 }
-    let isPlain = !options.rerun && options.testArguments.isEmpty
+    let isPlain = !options.rerun && options.testArguments.isEmpty && options.download == .none
     let verified = state.verified(unchanged: unchanged, now: CommandExecution.now())
     var resolution = Resolution(warnings: workspace.warnings)
     resolution.diagnostics = DiagnosticList(workspace.warnings)

@@ -26,7 +26,9 @@ extension Session {
       throw Diagnostic.error("\(target.label) has the rule `\(target.rule.rawValue)` and is no image")
     }
     let spread = try await spread([target.label], in: plan, chosen: platforms) { $0.isImage || $0 == .pull }
-    let outcome = try await walk(spread, BuildOptions(), events)
+    var options = BuildOptions()
+    options.download = .requested
+    let outcome = try await walk(spread, options, events)
     for warning in registries.takeWarnings() { events.emit(Event(.cacheWarning, message: warning.rendered)) }
     guard outcome.exitCode == 0 else { throw BuildFailed(exitCode: outcome.exitCode) }
     return (target.label, try PlatformImages((outcome.outputs[target.label] ?? []).compactMap(\.image), in: store))

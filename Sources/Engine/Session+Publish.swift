@@ -90,9 +90,10 @@ extension Session {
   func walk(_ spread: PlatformSpread, _ options: BuildOptions, _ events: EventStream) async throws -> BuildOutcome {
     let build = try Build(
       workspace: workspace, store: store, registries: registries, plan: spread.plan, history: history,
-      options: options, events: events)
+      options: options, events: events, shared: try remote(options))
     kept = (spread.plan, build)
     let outcome = try await build.run(spread)
+    await closeRemote(events)
     store.actions.noteUse(of: build.hits)
     try workspace.tree.save()
     try history.save()

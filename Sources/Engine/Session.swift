@@ -20,6 +20,8 @@ package final class Session {
   /// What was built from, for as long as the session lives: it ends with the process, and to free thousands of targets one
   /// by one before that takes milliseconds.
   var kept: (plan: Plan, build: Build)?
+  /// The remote tier, once somebody asked for it.
+  var opened: OpenedRemote?
   /// What `readAhead` found.
   var stateAhead: BuildState?
 

@@ -40,12 +40,13 @@ extension Work {
   ///
   /// Throws `SharedAction.SourceChanged` when a source was edited since its key was computed, and a `Diagnostic` where a
   /// folder that others are merged into is not in the store.
-  func sharedRequest(for target: Target, in workspace: Workspace) throws -> SharedRequest {
+  func sharedRequest() throws -> SharedRequest {
     let store = actions.store
     let directories = NamedDirectories(reading: store)
+    let tree = workspace.tree
     let sources = SharedSources(
-      contents: { try workspace.tree.contents(of: $0) },
-      link: { String(decoding: try workspace.tree.read($0, limit: 4096), as: UTF8.self) }, bundled: Workspace.bundled)
+      contents: { try tree.contents(of: $0) },
+      link: { String(decoding: try tree.read($0, limit: 4096), as: UTF8.self) }, bundled: Workspace.bundled)
     let action: SharedAction
     var outputs: [(name: String, path: String)]?
     var isHermetic = true

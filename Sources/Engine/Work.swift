@@ -16,6 +16,8 @@ struct Work: Sendable {
     case downloads(DownloadExecution)
   }
 
+  var target: Target
+  var workspace: Workspace
   var kind: Kind
   var key: ActionKey
   /// Runs after a failure of a test that is declared flaky, or with `retries:`.
@@ -72,8 +74,8 @@ extension Build {
         case .downloads(let downloads): record = try await downloads.run()
         }
         try work.actions.store(record)
-        if record.isSuccess, let request = work.request {
-          work.shared?.offer(record, as: request, from: work.actions.store)
+        if record.isSuccess, let shared = work.shared, let request = work.request ?? (try? work.sharedRequest()) {
+          shared.offer(record, as: request, from: work.actions.store)
         }
         if record.isUsable || attempt > work.retries {
           return Execution(node: node, result: .success(.init(record: record, wasHit: false)))
@@ -90,7 +92,7 @@ extension Build {
     func work(_ kind: Work.Kind, _ key: ActionKey) -> Work {
       let retries = target.declaration.resources.retries ?? (target.declaration.isFlaky ? 2 : 0)
       return Work(
-        kind: kind, key: key, retries: retries, ignoresCache: ignoresCache,
+        target: target, workspace: workspace, kind: kind, key: key, retries: retries, ignoresCache: ignoresCache,
         freshness: target.declaration.freshness.map { Int64($0.value) * 1000 }, actions: actions, shared: shared)
     }
     switch target.rule {

@@ -128,11 +128,12 @@ extension Decoder {
     var cache = WorkspaceSettings.Cache()
     guard let fields = fields(node, "`cache`", known: ["max-size", "remote", "trust"]) else { return cache }
     cache.maxSize = size(fields["max-size"], "`max-size`")?.value
-    if let node = fields["remote"], let remote = self.fields(node, "`remote`", known: ["url", "mode"]) {
+    if let node = fields["remote"], let remote = self.fields(node, "`remote`", known: ["url", "mode", "ca"]) {
       if remote["url"] == nil { error("`remote` needs `url`", at: node) }
       let url = url(remote["url"], "`url`", schemes: ["grpc", "grpcs", "http", "https"])
       let mode: WorkspaceSettings.Remote.Mode? = choice(remote["mode"], "mode")?.value
-      if let url { cache.remote = .init(url: url, mode: mode ?? .read) }
+      let authority = string(remote["ca"], "`ca`", "the path of a PEM file") { !$0.isEmpty }
+      if let url { cache.remote = .init(url: url, mode: mode ?? .read, authority: authority) }
     }
     if let node = fields["trust"] {
       cache.trust = list(node, "`trust`") { decoder, node, what in

@@ -47,11 +47,15 @@ package struct WorkspaceSettings: Sendable {
   package struct Remote: Sendable {
     package enum Mode: String, CaseIterable, Sendable {
       case read
-      case readWrite = "read-write"
+      /// Reads, too.
+      case write
+      case off
     }
 
     package var url: Located<String>
     package var mode: Mode
+    /// A PEM file, relative to the workspace.
+    package var authority: Located<String>?
   }
 
   /// Where `slipway publish` puts what it publishes, unless it is told otherwise.

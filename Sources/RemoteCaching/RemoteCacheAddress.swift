@@ -6,7 +6,7 @@ package struct RemoteCacheAddress: Hashable, Sendable, CustomStringConvertible {
   package enum Scheme: String, Sendable {
     case http, https, grpc, grpcs
 
-    var isSecure: Bool { self == .https || self == .grpcs }
+    package var isSecure: Bool { self == .https || self == .grpcs }
     var port: Int {
       switch self {
       case .http: 80

@@ -19,6 +19,9 @@ package protocol RemoteServer: Sendable {
 
   func upload(_ blob: RemoteBlob, from store: Store) async throws(RemoteFailure)
 
+  /// Whether the server keeps bytes under a digest that is not theirs.
+  func takes(_ bytes: [UInt8], as digest: Digest) async throws(RemoteFailure) -> Bool
+
   func close() async
 }
 
@@ -62,6 +65,16 @@ package struct RemoteFailure: Error, Hashable, Sendable, CustomStringConvertible
   package init(_ reason: Reason, _ description: String) {
     self.reason = reason
     self.description = description
+  }
+
+  /// What to do about it.
+  package var hints: [String] {
+    switch reason {
+    case .denied:
+      ["set SLIPWAY_REMOTE_CACHE_USER and SLIPWAY_REMOTE_CACHE_PASSWORD, or SLIPWAY_REMOTE_CACHE_TOKEN"]
+    case .tls: ["name its authority's PEM file in slipway.yaml: cache: {remote: {url: URL, ca: FILE}}"]
+    default: []
+    }
   }
 
   /// Whether the next question would fail as well.

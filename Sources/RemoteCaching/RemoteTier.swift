@@ -280,17 +280,10 @@ package final class RemoteTier: SharedResults {
   package var warning: Diagnostic? {
     let (breaker, statistics) = state.withLock { ($0.breaker, $0.statistics) }
     guard let reason = breaker.reason, breaker.isOpen else { return nil }
-    var hints: [String] = []
-    switch reason.reason {
-    case .denied:
-      hints.append("set SLIPWAY_REMOTE_CACHE_USER and SLIPWAY_REMOTE_CACHE_PASSWORD, or SLIPWAY_REMOTE_CACHE_TOKEN")
-    case .tls: hints.append("name its authority's PEM file: cache: {remote: {ca: FILE}}")
-    default: break
-    }
     let left = statistics.uploadsLeft
     return Diagnostic.warning(
       "the remote cache was left alone: \(reason)" + (left > 0 ? "; \(left) results were not uploaded" : ""),
-      hints: hints + ["slipway cache doctor \(server.url)"])
+      hints: reason.hints + ["slipway cache doctor \(server.url)"])
   }
 }
 

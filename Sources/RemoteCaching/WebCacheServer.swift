@@ -131,6 +131,15 @@ package final class WebCacheServer: RemoteServer {
     try await put("cas/\(blob.digest)", .stream(piece, length: .known(Int64(piece.length))), size: piece.length)
   }
 
+  package func takes(_ bytes: [UInt8], as digest: Digest) async throws(RemoteFailure) -> Bool {
+    let path = "cas/\(digest)"
+    return try await exchange(.PUT, path, body: .bytes(ByteBuffer(bytes: bytes)), size: bytes.count) {
+      answer async throws(RemoteFailure) in
+      await Self.discard(answer)
+      return (200..<300).contains(answer.status.code)
+    }
+  }
+
   // MARK: Exchanges
 
   private func put(_ path: String, _ body: HTTPClientRequest.Body, size: Int) async throws(RemoteFailure) {
@@ -178,7 +187,8 @@ package final class WebCacheServer: RemoteServer {
   {
     let status = Int(answer.status.code)
     let type = answer.headers.first(name: "Content-Type")?.prefix { $0 != ";" } ?? ""
-    if statuses.contains(status), method != .GET || type != "text/html" { return }
+    // A page for people, such as a proxy's, says that nothing here is a cache.
+    if statuses.contains(status), status != 200 || type != "text/html" { return }
     let reason: RemoteFailure.Reason =
       switch status {
       case 200..<300: .content
@@ -189,7 +199,7 @@ package final class WebCacheServer: RemoteServer {
       }
     let text =
       (200..<300).contains(status)
-      ? "the answer is a web page, not a blob" : "\(status): \(answer.status.reasonPhrase.lowercased())"
+      ? "the answer is a web page, not one of a cache" : "\(status): \(answer.status.reasonPhrase.lowercased())"
     throw failure(reason, method, path, text)
   }
 

@@ -41,6 +41,8 @@ struct BuildArguments: ParsableArguments {
 
   @OptionGroup var platforms: PlatformOptions
 
+  @OptionGroup var cache: CacheOptions
+
   @Option(help: "Write every event to this file, as JSON lines.")
   var events: String?
 
@@ -70,6 +72,7 @@ struct BuildArguments: ParsableArguments {
     options.onlyTests = onlyTests
     options.junitFolder = junit
     options.platforms = platforms.chosen
+    cache.apply(to: &options)
     let outcome = try await Self.build(
       session, patterns, options, eventsPath: events, tracePath: trace, quiet: dryRun)
     if dryRun {

@@ -5,8 +5,8 @@ import Engine
 
 struct CacheCommand: ParsableCommand {
   static let configuration = CommandConfiguration(
-    commandName: "cache", abstract: "Shows, checks and shrinks the local cache.",
-    subcommands: [Stat.self, Verify.self, Collect.self, Folder.self])
+    commandName: "cache", abstract: "Shows, checks and shrinks the local cache; looks at a remote one.",
+    subcommands: [Stat.self, Verify.self, Collect.self, Folder.self, RemoteDoctor.self, KeyGeneration.self])
 
   private static func store() throws -> Store { try Store(root: Session.cacheFolder()) }
 
@@ -82,5 +82,27 @@ struct CacheCommand: ParsableCommand {
     static let configuration = CommandConfiguration(commandName: "dir", abstract: "Prints where the cache is.")
 
     func run() throws { print(try Session.cacheFolder()) }
+  }
+
+  struct RemoteDoctor: AsyncParsableCommand {
+    static let configuration = CommandConfiguration(
+      commandName: "doctor", abstract: "Uses a remote cache once, and says what it is like.")
+
+    @OptionGroup var common: CommonOptions
+    @Argument(help: "Its URL: http://, https://.") var url: String
+
+    func run() async throws {
+      let findings = try await Session.examineRemoteCache(url, store: store())
+      for finding in findings { print("\(finding.name)\t\(finding.value)") }
+    }
+  }
+
+  struct KeyGeneration: ParsableCommand {
+    static let configuration = CommandConfiguration(
+      commandName: "keygen", abstract: "Makes a key that signs results, and prints the public one, for cache.trust.")
+
+    @Argument(help: "The file for the secret key; SLIPWAY_SIGNING_KEY names it.") var path: String
+
+    func run() throws { print(try Session.makeSigningKey(at: path)) }
   }
 }

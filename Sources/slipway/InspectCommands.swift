@@ -17,7 +17,7 @@ struct ExplainCommand: AsyncParsableCommand {
   }
 }
 
-struct LogsCommand: ParsableCommand {
+struct LogsCommand: AsyncParsableCommand {
   static let configuration = CommandConfiguration(
     commandName: "logs", abstract: "Prints the log of a target's last run.")
 
@@ -25,8 +25,8 @@ struct LogsCommand: ParsableCommand {
   @Option(help: "Its run for another platform than this machine's.") var platform: String?
   @Argument(help: "The target.", completion: .labels) var label: String
 
-  func run() throws {
-    let bytes = try common.session().log(of: label, platform: platform)
+  func run() async throws {
+    let bytes = try await common.session().log(of: label, platform: platform)
     _ = try FileDescriptor.standardOutput.writeAll(bytes)
   }
 }

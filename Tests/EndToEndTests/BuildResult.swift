@@ -7,6 +7,7 @@ struct BuildResult {
   /// Labels whose targets executed successfully, in order.
   var executed: [String] { events.labels("executed") }
   var hits: [String] { events.labels("hit-local") }
+  var hitRemote: [String] { events.labels("hit-remote") }
   var failed: [String] { events.labels("failed") }
   var skipped: [String] { events.labels("skipped") }
   var error: String { finished.standardError }

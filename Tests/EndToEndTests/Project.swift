@@ -140,9 +140,17 @@ final class Project {
   /// Runs `build` with `--events`; gives its events and end.
   @discardableResult
   func build(_ patterns: String..., options: [String] = [], command: String = "build") throws -> BuildResult {
+    try build(patterns, options: options, command: command)
+  }
+
+  func build(
+    _ patterns: [String], options: [String], command: String = "build", environment: [String: String] = [:]
+  ) throws -> BuildResult {
     let events = "\(folder)/events-\(eventFiles).jsonl"
     eventFiles += 1
-    let finished = try start([command, "--events", events] + options + ["--"] + patterns).finish()
+    let finished = try start(
+      [command, "--events", events] + options + ["--"] + patterns, environment: environment
+    ).finish()
     return BuildResult(finished: finished, events: try Events(path: events))
   }
 

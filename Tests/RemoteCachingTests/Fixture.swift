@@ -140,5 +140,7 @@ final class MemoryServer: RemoteServer {
     } catch { throw RemoteFailure(.local, "\(error)") }
   }
 
+  func takes(_ bytes: [UInt8], as digest: Digest) async throws(RemoteFailure) -> Bool { false }
+
   func close() async {}
 }

@@ -1,0 +1,36 @@
+import ArgumentParser
+import Diagnostics
+import Engine
+import RemoteCaching
+
+/// The remote cache, of every command that builds.
+struct CacheOptions: ParsableArguments {
+  @Option(help: "The URL of a remote cache: http://, https://; empty for none. Also SLIPWAY_REMOTE_CACHE.")
+  var remoteCache: String?
+
+  @Option(help: "What the remote cache is for: read, write (and read), or off. Also SLIPWAY_REMOTE_CACHE_MODE.")
+  var remoteCacheMode: String?
+
+  @Option(help: "Which outputs of remote hits to bring: all, requested or none; what is needed here comes anyway.")
+  var download: String = "none"
+
+  func validate() throws {
+    if let remoteCache, !remoteCache.isEmpty {
+      do { _ = try RemoteCacheAddress(remoteCache) } catch let diagnostic as Diagnostic {
+        throw ValidationError(diagnostic.message)
+      }
+    }
+    if let mode = remoteCacheMode, RemoteTier.Mode(rawValue: mode) == nil {
+      throw ValidationError("--remote-cache-mode must be read, write or off, not `\(mode)`")
+    }
+    if BuildOptions.Download(rawValue: download) == nil {
+      throw ValidationError("--download must be all, requested or none, not `\(download)`")
+    }
+  }
+
+  func apply(to options: inout BuildOptions) {
+    options.remoteCache = remoteCache
+    options.remoteMode = remoteCacheMode
+    options.download = BuildOptions.Download(rawValue: download) ?? .none
+  }
+}

@@ -1,0 +1,194 @@
+import Glibc
+import SystemPackage
+import TestServers
+import Testing
+
+/// Builds of several machines that share a cache on nginx: each has a folder, a checkout and a local cache of its own.
+@Suite struct RemoteCacheTests {
+  /// Its files are the remote cache.
+  private let here: Project
+  private let nginx: ServerProcess
+  private let folder: FilePath
+
+  init() throws {
+    here = try Project()
+    folder = FilePath(here.folder).appending("nginx")
+    mkdir(folder.string, 0o755)
+    nginx = try CacheServer.nginx(in: folder)
+    try Self.fill(here)
+  }
+
+  private var url: String { "http://127.0.0.1:\(nginx.port)" }
+
+  /// An image, an action with a tree and a file, what reads them, and tests.
+  private static func fill(_ project: Project, remote: String = "") throws {
+    try project.write("app/in.txt", "hello\n")
+    try project.write(
+      "app/targets.yaml",
+      """
+      targets:
+        made: {rule: action, image: //base:image, inputs: [in.txt],
+          run: [sh, -c, 'mkdir -p tree/sub; cp in.txt tree/sub/a; ln -s sub/a tree/link; echo made >file'],
+          outputs: {tree: tree, file: file}}
+        joined: {rule: action, image: //base:image, inputs: [":made"],
+          run: [sh, -c, 'cat tree/link file >all.txt'], outputs: {all: all.txt}}
+        image: {rule: image, base: //base:image, layers: [{from: ":joined", to: /app}]}
+        unit: {rule: test, image: ":image", run: [sh, -c, 'grep -q hello /app/all.txt']}
+        test: {rule: suite, tests: [":unit"]}
+
+      """)
+  }
+
+  /// Another machine with the same sources.
+  private func machine() throws -> Project {
+    let project = try Project()
+    try Self.fill(project)
+    return project
+  }
+
+  private func build(_ project: Project, _ patterns: String..., options: [String] = []) throws -> BuildResult {
+    try project.build(
+      patterns, options: ["--remote-cache", url, "--remote-cache-mode", "write"] + options, command: "build")
+  }
+
+  /// Requests that the server noted, by method and first folder.
+  private func requests(_ start: String) -> Int {
+    ServerProcess.text("\(folder)/requests").split(separator: "\n").count { $0.contains("\"\(start)") }
+  }
+
+  private static let targets = ["//app:image", "//app:joined", "//app:made", "//app:unit", "//base:image"]
+
+  @Test func `a second machine executes nothing, and brings no byte that nobody reads`() throws {
+    let first = try build(here, "//...")
+    #expect(first.executed == Self.targets, "\(first.error)")
+    let there = try machine()
+    let second = try build(there, "//...")
+    #expect(second.executed == [] && second.hitRemote == Self.targets, "\(second.error)")
+    #expect(second.error.contains("5 remote"), "\(second.error)")
+    #expect(requests("GET /cas/") == 0)
+    // What was taken from elsewhere is known here now.
+    let third = try there.build("//...")
+    #expect(third.status == 0 && third.executed == [] && third.hitRemote == [], "\(third.error)")
+    // Its bytes come when they are asked for.
+    let environment = ["SLIPWAY_REMOTE_CACHE": url]
+    let outputs = try there.run("outputs", "//app:made", environment: environment)
+    #expect(outputs.status == 0, "\(outputs.standardError)")
+    #expect(try there.read(".slipway/out/app/made/tree/sub/a") == "hello\n")
+    let ran = try there.run("run", "//app:image", "--", "cat", "/app/all.txt", environment: environment)
+    #expect(ran.status == 0 && ran.standardOutput == "hello\nmade\n", "\(ran.standardError)")
+  }
+
+  @Test func `what is executed on top of remote hits has their bytes`() throws {
+    _ = try build(here, "//...")
+    let there = try machine()
+    try there.write(
+      "more/targets.yaml",
+      """
+      targets:
+        look: {rule: action, image: //base:image, inputs: ["//app:made", "//app:joined"],
+          run: [sh, -c, 'cat /src/app/tree/link /src/app/file /src/app/all.txt >out.txt'], outputs: {out: out.txt}}
+
+      """)
+    let built = try build(there, "//more:look")
+    #expect(built.executed == ["//more:look"] && built.status == 0, "\(built.error)")
+    #expect(try there.output("//more:look") == "hello\nmade\nhello\nmade\n")
+  }
+
+  @Test(arguments: ["cas", "one", "corrupt", "ac"])
+  func `what the server lost or spoilt is made again, and given again`(loss: String) throws {
+    _ = try build(here, "//...")
+    let files = "\(folder)/files"
+    let script =
+      switch loss {
+      case "cas": "rm -r '\(files)/cas'"
+      case "one": "cd '\(files)/cas' && rm $(ls | head -n 4)"
+      case "corrupt": "cd '\(files)/cas' && for f in *; do printf x >>$f; done"
+      default: "cd '\(files)/ac' && for f in *; do printf x >>$f; done"
+      }
+    let spoil = try HostProcess(["/bin/sh", "-c", script], directory: "/", environment: ["PATH": "/usr/bin:/bin"])
+      .finish()
+    #expect(spoil.status == 0)
+    let there = try machine()
+    try there.write("app/in.txt", "hello again\n")
+    let built = try build(there, "//...")
+    #expect(built.status == 0, "\(built.error)")
+    #expect(built.executed.contains("//app:unit"))
+    #expect(try there.output("//app:joined") == "hello again\nmade\n")
+    // A third machine profits.
+    let third = try machine()
+    try third.write("app/in.txt", "hello again\n")
+    let again = try build(third, "//...", options: ["--download", "all"])
+    #expect(again.status == 0 && again.executed == [], "\(again.error)")
+  }
+
+  @Test func `a server that is down, refuses or answers with a web page costs one warning`() throws {
+    for (name, location) in [
+      ("403", "return 403;"), ("html", "default_type text/html; return 200 '<html>';"), ("500", "return 500;"),
+    ] {
+      let folder = FilePath(here.folder).appending(name)
+      mkdir(folder.string, 0o755)
+      let bad = try CacheServer.nginx(in: folder, location: location)
+      let there = try machine()
+      let built = try there.build(
+        "//...", options: ["--remote-cache", "http://127.0.0.1:\(bad.port)", "--remote-cache-mode", "write"])
+      #expect(built.status == 0 && built.executed == Self.targets, "\(built.error)")
+      #expect(built.error.components(of: "the remote cache was left alone") == 1, "\(name): \(built.error)")
+    }
+    let there = try machine()
+    let port = try ServerProcess.freePort()
+    let built = try there.build("//...", options: ["--remote-cache", "http://127.0.0.1:\(port)"])
+    #expect(built.status == 0 && built.executed == Self.targets)
+    #expect(built.error.contains("connection refused"), "\(built.error)")
+  }
+
+  @Test func `whoever only reads gives nothing, and a wrong URL or mode is an error`() throws {
+    let built = try here.build("//app:made", options: ["--remote-cache", url])
+    #expect(built.status == 0 && requests("PUT") == 0)
+    for (option, value, text) in [
+      ("--remote-cache", "ftp://a", "grpc://"), ("--remote-cache-mode", "rw", "read, write or off"),
+      ("--download", "some", "all, requested or none"),
+    ] {
+      let bad = try here.run("build", "//app:made", option, value)
+      #expect(bad.status == 2 && bad.standardError.contains(text), "\(bad.standardError)")
+    }
+  }
+
+  @Test func `only results of trusted keys count`() throws {
+    let keys = try ["ours", "theirs"].map { name -> (path: String, text: String) in
+      let path = "\(here.folder)/\(name).key"
+      let made = try here.run("cache", "keygen", path)
+      #expect(made.status == 0 && made.standardOutput.hasPrefix("ed25519:"), "\(made.standardError)")
+      return (path, String(made.standardOutput.prefix { $0 != "\n" }))
+    }
+    var status = stat()
+    #expect(stat(keys[0].path, &status) == 0 && status.st_mode & 0o777 == 0o600)
+    #expect(try here.run("cache", "keygen", keys[0].path).status != 0, "no key is overwritten")
+    func build(_ project: Project, key: String? = nil) throws -> BuildResult {
+      let environment = key.map { ["SLIPWAY_SIGNING_KEY": $0] } ?? [:]
+      return try project.build(
+        ["//..."], options: ["--remote-cache", url, "--remote-cache-mode", key == nil ? "read" : "write"],
+        environment: environment)
+    }
+    func trusting() throws -> Project {
+      let project = try machine()
+      try project.write("slipway.yaml", "slipway: 1\nname: demo\ncache: {trust: ['\(keys[0].text)']}\n")
+      return project
+    }
+    _ = try build(try machine(), key: keys[1].path)
+    #expect(try build(try trusting()).executed == Self.targets, "signed by somebody else")
+    let giver = try trusting()
+    #expect(try build(giver, key: keys[0].path).executed == Self.targets)
+    #expect(try build(try trusting()).hitRemote == Self.targets)
+  }
+}
+
+extension String {
+  fileprivate func components(of word: String) -> Int {
+    var (count, rest) = (0, self[...])
+    while let found = rest.firstRange(of: word) {
+      count += 1
+      rest = rest[found.upperBound...]
+    }
+    return count
+  }
+}
