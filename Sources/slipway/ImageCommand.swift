@@ -2,6 +2,7 @@ import ArgumentParser
 import Diagnostics
 import Engine
 import Glibc
+import OCI
 
 /// Single images, between the store, files and registries.
 struct ImageCommand: AsyncParsableCommand {
@@ -13,9 +14,7 @@ struct ImageCommand: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
       commandName: "save", abstract: "Writes an image as a tar that skopeo, podman and docker load.")
 
-    @OptionGroup var common: CommonOptions
-    @OptionGroup var platforms: PlatformOptions
-    @Argument(help: "An image target.", completion: .labels) var label: String
+    @OptionGroup var target: ImageArguments
     @Option(name: .shortAndLong, help: "The file; standard output without it.") var output: String?
     @Option(name: .shortAndLong, help: "repository:tag that the image gets where it is loaded.") var tag: [String] = []
 
@@ -24,8 +23,8 @@ struct ImageCommand: AsyncParsableCommand {
     }
 
     func run() async throws {
-      let session = try common.session()
-      let images = try await BuildArguments.images(session, label, platforms.chosen).images
+      let session = try target.common.session()
+      let images = try await target.images(session)
       try session.save(images, names: tag, to: output)
     }
   }
@@ -34,15 +33,13 @@ struct ImageCommand: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
       commandName: "push", abstract: "Pushes an image and prints the reference that names it for good.")
 
-    @OptionGroup var common: CommonOptions
-    @OptionGroup var platforms: PlatformOptions
-    @Argument(help: "An image target.", completion: .labels) var label: String
+    @OptionGroup var target: ImageArguments
     @Argument(help: "registry/repository[:tag].") var reference: String
 
     func run() async throws {
-      let session = try common.session()
+      let session = try target.common.session()
       session.connect(to: reference)
-      let images = try await BuildArguments.images(session, label, platforms.chosen).images
+      let images = try await target.images(session)
       print(try await session.push(images, to: reference))
     }
   }
@@ -51,15 +48,24 @@ struct ImageCommand: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
       commandName: "inspect", abstract: "Prints an image's digests, layers and configuration as JSON.")
 
-    @OptionGroup var common: CommonOptions
-    @OptionGroup var platforms: PlatformOptions
-    @Argument(help: "An image target.", completion: .labels) var label: String
+    @OptionGroup var target: ImageArguments
 
     func run() async throws {
-      let session = try common.session()
-      let images = try await BuildArguments.images(session, label, platforms.chosen).images
+      let session = try target.common.session()
+      let images = try await target.images(session)
       print(try session.inspection(of: images))
     }
+  }
+}
+
+/// The image that a command is about.
+struct ImageArguments: ParsableArguments {
+  @OptionGroup var common: CommonOptions
+  @OptionGroup var platforms: PlatformOptions
+  @Argument(help: "An image target.", completion: .labels) var label: String
+
+  func images(_ session: Session) async throws -> PlatformImages {
+    try await BuildArguments.images(session, label, platforms.chosen).images
   }
 }
 

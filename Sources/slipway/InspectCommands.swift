@@ -4,16 +4,28 @@ import Engine
 import Graph
 import SystemPackage
 
+/// A target, and the platforms that are asked about.
+struct TargetArguments: ParsableArguments {
+  @OptionGroup var common: CommonOptions
+  @OptionGroup var platforms: PlatformOptions
+  @Argument(help: "The target.", completion: .labels) var label: String
+}
+
+/// A target's action on one platform.
+struct SingleRunArguments: ParsableArguments {
+  @OptionGroup var common: CommonOptions
+  @Option(help: "Its action for another platform than this machine's.") var platform: String?
+  @Argument(help: "The target.", completion: .labels) var label: String
+}
+
 struct ExplainCommand: AsyncParsableCommand {
   static let configuration = CommandConfiguration(
     commandName: "explain", abstract: "Says why a target would run, or why it was a hit.")
 
-  @OptionGroup var common: CommonOptions
-  @OptionGroup var platforms: PlatformOptions
-  @Argument(help: "The target.", completion: .labels) var label: String
+  @OptionGroup var target: TargetArguments
 
   func run() async throws {
-    print(try await common.session().explain(label, platforms: platforms.chosen), terminator: "")
+    print(try await target.common.session().explain(target.label, platforms: target.platforms.chosen), terminator: "")
   }
 }
 
@@ -21,12 +33,10 @@ struct LogsCommand: AsyncParsableCommand {
   static let configuration = CommandConfiguration(
     commandName: "logs", abstract: "Prints the log of a target's last run.")
 
-  @OptionGroup var common: CommonOptions
-  @Option(help: "Its run for another platform than this machine's.") var platform: String?
-  @Argument(help: "The target.", completion: .labels) var label: String
+  @OptionGroup var target: SingleRunArguments
 
   func run() async throws {
-    let bytes = try await common.session().log(of: label, platform: platform)
+    let bytes = try await target.common.session().log(of: target.label, platform: target.platform)
     _ = try FileDescriptor.standardOutput.writeAll(bytes)
   }
 }
@@ -35,12 +45,11 @@ struct OutputsCommand: AsyncParsableCommand {
   static let configuration = CommandConfiguration(
     commandName: "outputs", abstract: "Copies a built target's outputs to .slipway/out and prints where they are.")
 
-  @OptionGroup var common: CommonOptions
-  @OptionGroup var platforms: PlatformOptions
-  @Argument(help: "The target.", completion: .labels) var label: String
+  @OptionGroup var target: TargetArguments
 
   func run() async throws {
-    for output in try await common.session().exportOutputs(of: label, platforms: platforms.chosen) {
+    let session = try target.common.session()
+    for output in try await session.exportOutputs(of: target.label, platforms: target.platforms.chosen) {
       print("\(output.name)\t\(output.path)")
     }
   }
@@ -50,12 +59,11 @@ struct ShellCommand: AsyncParsableCommand {
   static let configuration = CommandConfiguration(
     commandName: "shell", abstract: "Opens a shell in the exact sandbox of a target's action.")
 
-  @OptionGroup var common: CommonOptions
-  @Option(help: "Its sandbox for another platform than this machine's.") var platform: String?
-  @Argument(help: "The target.", completion: .labels) var label: String
+  @OptionGroup var target: SingleRunArguments
   @Argument(parsing: .postTerminator, help: "Another command than /bin/sh -i.") var command: [String] = []
 
   func run() async throws {
-    throw ExitCode(try await common.session().shell(label, platform: platform, command: command))
+    throw ExitCode(
+      try await target.common.session().shell(target.label, platform: target.platform, command: command))
   }
 }
