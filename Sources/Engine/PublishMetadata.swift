@@ -92,7 +92,7 @@ final class PublishMetadata: Sendable {
   /// In a folder of this machine, after whoever else is at it: of two writers of one document the last one stays. A web
   /// server has no such lock; what is lost there is looked for and comes back.
   func finish(repairing repositories: [String]?) async throws -> [Diagnostic] {
-    let lock = try await (store as? FileMetadataStore)?.lock() ?? nil
+    let lock = try await store.lock()
     defer { withExtendedLifetime(lock) {} }
     let update = ConnectorRegistryUpdate(store, journal: journal)
     if let repositories { return try await update.repair(repositories: repositories).problems }

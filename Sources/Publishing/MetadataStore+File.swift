@@ -14,7 +14,7 @@ package struct FileMetadataStore: MetadataStore {
 
   package func close() async {}
 
-  /// Waits until no other process changes what is made from the whole store; `nil` where this one cannot change it.
+  /// `nil` where this process cannot change the store.
   package func lock() async throws -> PublishLock? {
     do { return try await PublishLock.take(root.appending(".lock")) { _ in } } catch let error as CancellationError {
       throw error

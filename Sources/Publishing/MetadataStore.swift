@@ -48,12 +48,16 @@ package protocol MetadataStore: Sendable {
   func remove(_ path: MetadataPath) async throws
   /// All files below a folder, sorted; `nil` where the medium cannot tell.
   func list(below path: MetadataPath) async throws -> [MetadataPath]?
+  /// Waits until no other process changes what is made from the whole store; `nil` where nothing can keep it from that.
+  func lock() async throws -> PublishLock?
   func close() async
 }
 
 extension MetadataStore {
   /// Bytes of a file that is read.
   package static var limit: Int { 64 << 20 }
+
+  package func lock() async throws -> PublishLock? { nil }
 
   /// Writes only what is not there already; whether it wrote.
   @discardableResult
