@@ -2,6 +2,7 @@ import ArgumentParser
 import Diagnostics
 import Engine
 import Graph
+import Manifests
 import SystemPackage
 
 /// A target, and the platforms that are asked about.
@@ -16,6 +17,10 @@ struct SingleRunArguments: ParsableArguments {
   @OptionGroup var common: CommonOptions
   @Option(help: "Its action for another platform than this machine's.") var platform: String?
   @Argument(help: "The target.", completion: .labels) var label: String
+
+  func validate() throws { if let platform { try PlatformOptions.check(platform) } }
+
+  var chosen: String? { platform.map(PlatformText.normalized) }
 }
 
 struct ExplainCommand: AsyncParsableCommand {
@@ -36,7 +41,7 @@ struct LogsCommand: AsyncParsableCommand {
   @OptionGroup var target: SingleRunArguments
 
   func run() async throws {
-    let bytes = try await target.common.session().log(of: target.label, platform: target.platform)
+    let bytes = try await target.common.session().log(of: target.label, platform: target.chosen)
     _ = try FileDescriptor.standardOutput.writeAll(bytes)
   }
 }
@@ -64,6 +69,6 @@ struct ShellCommand: AsyncParsableCommand {
 
   func run() async throws {
     throw ExitCode(
-      try await target.common.session().shell(target.label, platform: target.platform, command: command))
+      try await target.common.session().shell(target.label, platform: target.chosen, command: command))
   }
 }

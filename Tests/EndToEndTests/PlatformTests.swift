@@ -356,6 +356,11 @@ import Testing
     #expect(explained.contains("linux/amd64: hit (") && explained.contains("linux/arm64: hit ("))
     #expect(try project.run("explain", "//app:made", "--platform", Self.foreign).standardOutput.hasPrefix("hit ("))
     #expect(try project.run("logs", "//app:made", "--platform", Self.foreign).status == 0)
+    for command in ["logs", "shell"] {
+      let unknown = try project.run(command, "//app:made", "--platform", "arm64")
+      #expect(unknown.status == 2)
+      #expect(unknown.standardError.contains("`arm64` is not a platform such as linux/amd64"))
+    }
     let shell = try project.run("shell", "//app:made", "--platform", Self.foreign, "--", "/bin/make")
     #expect(shell.status == 36 && shell.standardError.contains("cannot run for \(Self.foreign)"))
     try emulate(project)
