@@ -44,6 +44,8 @@ package final class RemoteTier: SharedResults {
     var statistics = RemoteStatistics()
     var uploads: [Int: Task<Void, Never>] = [:]
     var nextUpload = 0
+    /// Why the last result was not given away.
+    var refusal: RemoteFailure?
     /// Blobs that the server is known to have.
     var present: Set<Digest> = []
     var estimate = TransferEstimate()
@@ -89,6 +91,7 @@ package final class RemoteTier: SharedResults {
       state.withLock {
         $0.breaker.failed(error, from: start, at: now)
         $0.statistics.failures += 1
+        if lanes != nil { $0.refusal = error }
       }
       return nil
     }
@@ -278,12 +281,17 @@ package final class RemoteTier: SharedResults {
 
   /// What was turned off and why, in one line; nil when all went well.
   package var warning: Diagnostic? {
-    let (breaker, statistics) = state.withLock { ($0.breaker, $0.statistics) }
-    guard let reason = breaker.reason, breaker.isOpen else { return nil }
+    let (breaker, statistics, refusal) = state.withLock { ($0.breaker, $0.statistics, $0.refusal) }
     let left = statistics.uploadsLeft
+    let results = "\(left) \(left == 1 ? "result was" : "results were") not uploaded"
+    let help = "slipway cache doctor \(server.url)"
+    if breaker.isOpen, let reason = breaker.reason {
+      return Diagnostic.warning(
+        "the remote cache was left alone: \(reason)" + (left > 0 ? "; \(results)" : ""), hints: reason.hints + [help])
+    }
+    guard left > 0 else { return nil }
     return Diagnostic.warning(
-      "the remote cache was left alone: \(reason)" + (left > 0 ? "; \(left) results were not uploaded" : ""),
-      hints: reason.hints + ["slipway cache doctor \(server.url)"])
+      "\(results) to the remote cache: \(refusal?.description ?? "no time was left")", hints: [help])
   }
 }
 

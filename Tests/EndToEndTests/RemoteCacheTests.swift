@@ -141,6 +141,17 @@ import Testing
     #expect(built.error.contains("connection refused"), "\(built.error)")
   }
 
+  @Test func `a server that takes nothing is told once, with its reason`() throws {
+    let folder = FilePath(here.folder).appending("full")
+    mkdir(folder.string, 0o755)
+    let full = try CacheServer.nginx(in: folder, location: "if ($request_method = PUT) { return 507; }")
+    let built = try here.build(
+      "//...", options: ["--remote-cache", "http://127.0.0.1:\(full.port)", "--remote-cache-mode", "write"])
+    #expect(built.status == 0 && built.executed == Self.targets, "\(built.error)")
+    #expect(built.error.contains("warning: ") && built.error.contains("507"), "\(built.error)")
+    #expect(built.error.components(of: "not uploaded") == 1, "\(built.error)")
+  }
+
   @Test func `whoever only reads gives nothing, and a wrong URL or mode is an error`() throws {
     let built = try here.build("//app:made", options: ["--remote-cache", url])
     #expect(built.status == 0 && requests("PUT") == 0)
