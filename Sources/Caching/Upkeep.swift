@@ -93,7 +93,9 @@ extension Store {
         $0.flatMap { ActionRecord(decoding: $0) }
       }
       guard let record, record.key == key, record.isSuccess != isFailure else { return bad.append(path) }
-      if record.artifacts.contains(where: { isIncomplete($0, without: damaged) }) { bad.append(path) }
+      if record.artifacts.contains(where: { isIncomplete($0, without: damaged) && names($0, damaged) }) {
+        bad.append(path)
+      }
     }
     guard !bad.isEmpty else { return result }
     try raiseGeneration()
@@ -168,6 +170,28 @@ extension Store {
       try Disk.rename(path, aside)
       try Disk.removeTree(aside)
       result.removed.append(path)
+    }
+  }
+
+  /// Whether it names a blob that is damaged; one that is not here may be elsewhere, and is noticed by who needs it.
+  private func names(_ artifact: Artifact, _ bad: Set<String>) -> Bool {
+    func isBad(_ digest: Digest) -> Bool {
+      [false, true].contains { bad.contains(blobPath(digest, executable: $0)) }
+    }
+    switch artifact {
+    case .file(let file): return isBad(file.digest)
+    case .image(let image):
+      return isBad(image.manifest) || isBad(image.config) || image.layers.contains { isBad($0.digest) }
+    case .directory(let directory):
+      var found = isBad(directory.root)
+      try? walk(directory) { _, node in
+        switch node {
+        case .file(let file): if isBad(file.digest) { found = true }
+        case .folder(let inner): if isBad(inner.root) { found = true }
+        case .symlink: break
+        }
+      }
+      return found
     }
   }
 

@@ -89,7 +89,7 @@ extension Build {
       case .files, .suite, .publish: planner.outputs[other] = []
       default:
         let work = try prepare(dependency)
-        guard case .hit(let record) = actions.lookup(work.key.fingerprint) else {
+        guard case .hit(let record) = known(work) else {
           var first = try explain(dependency, work)
           first.headline = "miss: it reads \(other), which would run first\n\(other): \(first.headline)"
           return first
@@ -104,11 +104,16 @@ extension Build {
     return try explain(target, prepare(target))
   }
 
+  /// A result that is known here; with a remote tier its bytes may be elsewhere.
+  private func known(_ work: Work) -> ActionCache.Lookup {
+    shared == nil ? actions.lookup(work.key.fingerprint) : actions.recorded(work.key.fingerprint)
+  }
+
   /// Compares a target's key with its last result.
   private func explain(_ target: Target, _ work: Work) throws -> Explanation {
     let label = target.label
     let key = work.key.fingerprint.description.prefix(8)
-    switch actions.lookup(work.key.fingerprint) {
+    switch known(work) {
     case .hit(let record):
       if let freshness = target.declaration.freshness,
         !record.isFresh(at: CommandExecution.now(), within: Int64(freshness.value) * 1000)

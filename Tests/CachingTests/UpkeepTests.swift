@@ -75,6 +75,15 @@ import Testing
     #expect(try isHit(record))
   }
 
+  @Test func `a result whose bytes are elsewhere is no damage`() throws {
+    let root = try tree("elsewhere")
+    let record = try record("r", .directory(root))
+    let blob = try scratch.store().blobPath(root.root, executable: false)
+    #expect(unlink(blob) == 0)
+    #expect(try scratch.store().verify().removed == [])
+    #expect(try !isHit(record))
+  }
+
   @Test(arguments: [0, 150_000, 299_999])
   func `a flipped bit anywhere is found; blob, records and trees that need it go, the rest stays`(offset: Int) throws {
     let large = String(repeating: "0123456789", count: 30_000)
