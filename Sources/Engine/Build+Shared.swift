@@ -29,7 +29,8 @@ extension Build {
     if options.junitFolder != nil, target.rule == .test { return true }
     switch options.download {
     case .all: return true
-    case .requested: return outcome.wanted.contains(target.label)
+    // A suite is asked for because of its tests: their logs.
+    case .requested: return outcome.wanted.contains(target.label) || target.rule == .test
     case .none: return false
     }
   }

@@ -67,13 +67,16 @@ extension Session {
     await registries.close()
     var outputs: [[ActionRecord.Output]] = []
     for label in spread.labels {
-      if let entry = history.entry(of: label), case .hit(let record) = store.actions.recorded(entry.key),
-        try await bring(record.outputs.map(\.artifact))
-      {
+      let name = target.label.description
+      if let entry = history.entry(of: label), case .hit(let record) = store.actions.recorded(entry.key) {
+        guard try await bring(record.outputs.map(\.artifact)) else {
+          throw Diagnostic.error(
+            "the outputs of \(name) are not on this machine", cause: .environment,
+            hints: ["bring them from the remote cache, or make them: slipway build --download requested \(name)"])
+        }
         outputs.append(record.outputs)
         continue
       }
-      let name = target.label.description
       let platform = label.platform ?? (spread.labels.count > 1 ? Workspace.platform : nil)
       throw Diagnostic.error(
         "\(name) has no result in the cache" + (platform.map { " for \($0)" } ?? ""),

@@ -69,7 +69,12 @@ import Testing
     // What was taken from elsewhere is known here now.
     let third = try there.build("//...")
     #expect(third.status == 0 && third.executed == [] && third.hitRemote == [], "\(third.error)")
-    // Its bytes come when they are asked for.
+    // Its bytes come when they are asked for, from where they are, or by making them.
+    let nowhere = try there.run("outputs", "//app:image")
+    #expect(nowhere.status == 36 && nowhere.standardError.contains("--download requested"), "\(nowhere.standardError)")
+    let made = try there.build("//app:image", options: ["--download", "requested"])
+    #expect(made.status == 0 && made.executed.contains("//app:image"), "\(made.error)")
+    #expect(try there.run("outputs", "//app:image").status == 0)
     let environment = ["SLIPWAY_REMOTE_CACHE": url]
     let outputs = try there.run("outputs", "//app:made", environment: environment)
     #expect(outputs.status == 0, "\(outputs.standardError)")
