@@ -66,8 +66,8 @@ import Testing
     #expect(second.executed == [] && second.hitRemote == Self.targets, "\(second.error)")
     #expect(second.error.contains("5 remote"), "\(second.error)")
     #expect(requests("GET /cas/") == 0)
-    // What was taken from elsewhere is known here now.
-    let third = try there.build("//...")
+    // What was taken from elsewhere is known here now, bytes or none.
+    let third = try build(there, "//...")
     #expect(third.status == 0 && third.executed == [] && third.hitRemote == [], "\(third.error)")
     // Its bytes come when they are asked for, from where they are, or by making them.
     let nowhere = try there.run("outputs", "//app:image")
