@@ -10,6 +10,8 @@
 
 #include "syscalls.h"
 
+void slipway_sandbox_inherit_nothing(void) { syscall(SYS_close_range, 3, ~0u, 4 /* CLOSE_RANGE_CLOEXEC */); }
+
 int slipway_sandbox_start(const char *executable, pid_t *pid) {
   int pair[2];
   if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair) != 0) return -1;

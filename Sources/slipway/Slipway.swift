@@ -4,6 +4,7 @@ import Diagnostics
 import Dispatch
 import Engine
 import Glibc
+import Sandboxing
 import SystemPackage
 
 struct Slipway: AsyncParsableCommand {
@@ -21,6 +22,7 @@ struct Slipway: AsyncParsableCommand {
   /// Parses, runs, and ends the process with Bazel's exit codes.
   static func start() async -> Never {
     do {
+      InheritedDescriptors.closeOnExec()
       try checkCommandName()
       EarlySession.begin(
         CommandLine.arguments.dropFirst(),

@@ -213,6 +213,16 @@ import Testing
     #expect(try bench.project.build("//os:read", options: ["--platform", "linux/\(own)"]).status == 0)
   }
 
+  @Test func `what the caller left open is not handed on`() throws {
+    let bench = try Bench()
+    // A CI system's runner may leave a dozen descriptors to all that it starts.
+    bench.project.prefix = [
+      "bash", "-c", #"for fd in {3..20}; do eval "exec $fd</dev/null"; done; exec "$@""#, "bash",
+    ]
+    try bench.lock()
+    #expect(try bench.project.build("//os:read").status == 0)
+  }
+
   @Test func `an ordinary user locks and builds the same root file system`() throws {
     let bench = try Bench()
     try bench.lock()

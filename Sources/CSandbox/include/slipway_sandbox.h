@@ -58,6 +58,9 @@ struct slipway_sandbox_reply {
   int fds[SLIPWAY_SANDBOX_FDS_PER_REPLY];
 };
 
+/// Keeps the descriptors that the caller left open from every program that this process starts.
+void slipway_sandbox_inherit_nothing(void);
+
 /// Starts the helper with an empty environment; gives the control socket, or -1 and errno.
 ///
 /// The helper and every sandbox die when the socket is closed, however that happens.
