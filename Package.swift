@@ -20,6 +20,10 @@ let nioHTTP: Target.Dependency = .product(name: "NIOHTTP1", package: "swift-nio"
 let nioPosix: Target.Dependency = .product(name: "NIOPosix", package: "swift-nio")
 let nioTLS: Target.Dependency = .product(name: "NIOSSL", package: "swift-nio-ssl")
 let protobuf: Target.Dependency = .product(name: "SwiftProtobuf", package: "swift-protobuf")
+let grpc: Target.Dependency = .product(name: "GRPCCore", package: "grpc-swift-2")
+let grpcProtobuf: Target.Dependency = .product(name: "GRPCProtobuf", package: "grpc-swift-protobuf")
+let grpcTransport: Target.Dependency = .product(
+  name: "GRPCNIOTransportHTTP2Posix", package: "grpc-swift-nio-transport")
 let arguments: Target.Dependency = .product(name: "ArgumentParser", package: "swift-argument-parser")
 
 let package = Package(
@@ -33,6 +37,9 @@ let package = Package(
     .package(url: "https://github.com/apple/swift-nio", from: "2.101.2"),
     .package(url: "https://github.com/apple/swift-nio-ssl", from: "2.37.6"),
     .package(url: "https://github.com/apple/swift-protobuf", from: "1.39.0"),
+    .package(url: "https://github.com/grpc/grpc-swift-2", from: "2.4.3"),
+    .package(url: "https://github.com/grpc/grpc-swift-protobuf", from: "2.4.1"),
+    .package(url: "https://github.com/grpc/grpc-swift-nio-transport", from: "2.9.2"),
   ],
   targets: [
     .systemLibrary(name: "CXXHash", pkgConfig: "libxxhash", providers: [.apt(["libxxhash-dev"])]),
@@ -47,7 +54,7 @@ let package = Package(
     module("Graph", ["Diagnostics", "Digests", "Files"]),
     module("Caching", ["Diagnostics", "Digests", "Files", "CAttributes", system]),
     .target(
-      name: "RemoteExecutionAPI", dependencies: ["Digests", protobuf], exclude: ["Protos", "generate"],
+      name: "RemoteExecutionAPI", dependencies: ["Digests", protobuf, grpc, grpcProtobuf], exclude: ["Protos", "generate"],
       swiftSettings: strict),
     .target(name: "CSandbox"),
     module(
@@ -77,7 +84,7 @@ let package = Package(
       "RemoteCaching",
       [
         "Diagnostics", "Digests", "Files", "Caching", "Distribution", "RemoteExecutionAPI", system, http, nio, nioHTTP,
-        nioTLS, crypto, protobuf,
+        nioTLS, crypto, protobuf, grpc, grpcTransport,
       ]),
     module("Events"),
     module("Scheduling"),

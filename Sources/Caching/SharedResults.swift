@@ -17,10 +17,22 @@ package protocol SharedResults: Sendable {
   func offer(_ record: ActionRecord, as request: SharedRequest, from store: Store)
 }
 
+/// Bytes by the name that they have on every machine.
+package struct RemoteBlob: Hashable, Sendable {
+  package var digest: Digest
+  /// Bytes.
+  package var size: Int
+
+  package init(_ digest: Digest, size: Int) {
+    self.digest = digest
+    self.size = size
+  }
+}
+
 /// An action whose result may be known elsewhere.
 package struct SharedRequest: Sendable {
-  /// The digest of its REAPI `Action`.
-  package var action: Digest
+  /// The name of its REAPI `Action`.
+  package var action: RemoteBlob
   package var key: Fingerprint
   package var label: String
   package var rule: String
@@ -30,7 +42,7 @@ package struct SharedRequest: Sendable {
   package var isHermetic: Bool
 
   package init(
-    action: Digest, key: Fingerprint, label: String, rule: String, outputs: [(name: String, path: String)]?,
+    action: RemoteBlob, key: Fingerprint, label: String, rule: String, outputs: [(name: String, path: String)]?,
     isHermetic: Bool
   ) {
     self.action = action

@@ -17,22 +17,23 @@ enum Payload: Sendable {
 package struct FilePiece: AsyncSequence, Sendable {
   package typealias Element = ByteBuffer
 
-  private static let window = 256 << 10
-
   let file: OpenFile
   let offset: Int
   package let length: Int
+  /// Bytes that are read at once.
+  let window: Int
 
-  init(file: OpenFile, offset: Int, length: Int) {
+  init(file: OpenFile, offset: Int, length: Int, window: Int = 256 << 10) {
     self.file = file
     self.offset = offset
     self.length = length
+    self.window = window
   }
 
   /// All of a file.
-  package init(_ path: FilePath) throws {
+  package init(_ path: FilePath, window: Int = 256 << 10) throws {
     let file = try OpenFile(path)
-    self.init(file: file, offset: 0, length: file.size)
+    self.init(file: file, offset: 0, length: file.size, window: window)
   }
 
   package struct Iterator: AsyncIteratorProtocol {
@@ -40,7 +41,7 @@ package struct FilePiece: AsyncSequence, Sendable {
     var position = 0
 
     package mutating func next() async throws -> ByteBuffer? {
-      let count = Swift.min(FilePiece.window, piece.length - position)
+      let count = Swift.min(piece.window, piece.length - position)
       guard count > 0 else { return nil }
       var buffer = ByteBufferAllocator().buffer(capacity: count)
       let start = piece.offset + position

@@ -64,9 +64,7 @@ extension Session {
     let address = try RemoteCacheAddress(url)
     switch address.scheme {
     case .http, .https: return try WebCacheServer(address, access)
-    case .grpc, .grpcs:
-      throw Diagnostic.error(
-        "\(address): caches over gRPC are not there yet", hints: ["a web server that takes PUT is: http://, https://"])
+    case .grpc, .grpcs: return try ExecutionCacheServer(address, access)
     }
   }
 

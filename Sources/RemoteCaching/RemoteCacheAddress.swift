@@ -1,3 +1,4 @@
+import Caching
 import Diagnostics
 import SystemPackage
 
@@ -76,7 +77,7 @@ package struct RemoteCacheAccess: Sendable {
   }
 
   package var credential: Credential?
-  /// PEM files of authorities that are trusted beside the system's.
+  /// PEM files of the authorities that alone may vouch for the server; with none, the system's.
   package var authorities: [FilePath] = []
   /// PEM files by which the server knows the client.
   package var certificate: FilePath?
@@ -85,6 +86,33 @@ package struct RemoteCacheAccess: Sendable {
   package var patience = Duration.seconds(1)
 
   package init() {}
+
+  /// The bytes of the PEM files.
+  struct Identity {
+    var authorities: [[UInt8]] = []
+    var certificate: [UInt8]?
+    var key: [UInt8]?
+  }
+
+  /// - Throws: A diagnostic for a file that cannot be read.
+  func identity(for address: RemoteCacheAddress) throws -> Identity {
+    guard address.scheme.isSecure else { return Identity() }
+    // Not by OpenSSL, which waits at a FIFO and reads without an end.
+    func read(_ path: FilePath) throws -> [UInt8] {
+      guard let bytes = try Disk.contents(of: path.string, limit: 16 << 20) else {
+        throw Diagnostic.error(
+          "cannot read `\(path)` for the remote cache \(address): there is no such file", cause: .environment)
+      }
+      return bytes
+    }
+    return Identity(
+      authorities: try authorities.map(read), certificate: try certificate.map(read), key: try key.map(read))
+  }
+
+  static func unreadable(_ address: RemoteCacheAddress, _ error: any Error) -> Diagnostic {
+    Diagnostic.error(
+      "a certificate or key for the remote cache \(address) is no PEM that can be used: \(error)", cause: .environment)
+  }
 
   /// `SLIPWAY_REMOTE_CACHE_TOKEN`, or `…_USER` and `…_PASSWORD`.
   package init(environment: [String: String]) {

@@ -33,7 +33,7 @@ package struct RemoteProbe: Sendable {
     }
     var times: [Double] = []
     for _ in 0..<10 {
-      let nowhere = Digest(of: random(32))
+      let nowhere = RemoteBlob(Digest(of: random(32)), size: 32)
       times.append(try await seconds { _ = try await server.result(of: nowhere) })
     }
     latency = times.sorted()[5]
@@ -41,24 +41,24 @@ package struct RemoteProbe: Sendable {
     let bytes = random(Self.size)
     let file = try store.insert(bytes)
     let blob = RemoteBlob(file.digest, size: file.size)
-    let up = try await seconds { try await server.upload(blob, from: store) }
+    let up = try await seconds { try await server.upload([blob], from: store) }
     upload = Double(Self.size) / max(up, 1e-9)
     let elsewhere = try Store(root: store.makeTemporaryFolder().appending("store"))
     let down = try await seconds {
-      guard try await server.fetch(blob, into: elsewhere) else {
+      guard try await server.fetch([blob], into: elsewhere) == [blob] else {
         throw RemoteFailure(.content, "GET \(server.url): what was just uploaded did not come back")
       }
     }
     download = Double(Self.size) / max(down, 1e-9)
 
-    let action = Digest(of: random(32))
+    let action = RemoteBlob(Digest(of: random(32)), size: 32)
     let key = SigningKey()
     var result = REAPIActionResult()
     result.stdoutDigest = REAPIDigest(file.digest, size: file.size)
-    try await server.putResult(result.signed(action, by: key).canonicalBytes, of: action)
+    try await server.putResult(result.signed(action.digest, by: key).canonicalBytes, of: action)
     let back = try await server.result(of: action) ?? []
     keepsSignatures =
-      (try? REAPIActionResult(serializedBytes: back))?.trust(action, among: [key.trusted]) == .signed(by: key.trusted)
+      (try? REAPIActionResult(serializedBytes: back))?.trust(action.digest, among: [key.trusted]) == .signed(by: key.trusted)
     takesWrongBytes = try await server.takes(random(64), as: Digest(of: random(32)))
   }
 }

@@ -1,4 +1,5 @@
 import Caching
+import Diagnostics
 import Digests
 
 /// A server that keeps results and blobs for others: a protocol, and no policy.
@@ -6,18 +7,22 @@ package protocol RemoteServer: Sendable {
   /// As it is named in messages, without credentials.
   var url: String { get }
 
-  /// The encoded REAPI `ActionResult` under an action's digest; nil where there is none.
-  func result(of action: Digest) async throws(RemoteFailure) -> [UInt8]?
+  /// How many bytes of small blobs are brought or given at once; 0 where each is asked for alone.
+  var batchBytes: Int { get }
 
-  func putResult(_ result: [UInt8], of action: Digest) async throws(RemoteFailure)
+  /// The encoded REAPI `ActionResult` of an action; nil where there is none.
+  func result(of action: RemoteBlob) async throws(RemoteFailure) -> [UInt8]?
+
+  func putResult(_ result: [UInt8], of action: RemoteBlob) async throws(RemoteFailure)
 
   /// Those that the server lacks.
   func missing(_ blobs: [RemoteBlob]) async throws(RemoteFailure) -> [RemoteBlob]
 
-  /// Brings a blob into the store, its digest and size verified; false where the server has none, or another one.
-  func fetch(_ blob: RemoteBlob, into store: Store) async throws(RemoteFailure) -> Bool
+  /// Brings blobs into the store, digest and size verified; gives those that came. Of the others the server has none,
+  /// or other bytes.
+  func fetch(_ blobs: [RemoteBlob], into store: Store) async throws(RemoteFailure) -> Set<RemoteBlob>
 
-  func upload(_ blob: RemoteBlob, from store: Store) async throws(RemoteFailure)
+  func upload(_ blobs: [RemoteBlob], from store: Store) async throws(RemoteFailure)
 
   /// Whether the server keeps bytes under a digest that is not theirs.
   func takes(_ bytes: [UInt8], as digest: Digest) async throws(RemoteFailure) -> Bool
@@ -25,14 +30,27 @@ package protocol RemoteServer: Sendable {
   func close() async
 }
 
-package struct RemoteBlob: Hashable, Sendable {
-  package var digest: Digest
-  /// Bytes.
-  package var size: Int
+/// Blobs in groups of at most `limit` bytes each; what is larger is alone, and with a limit of 0 each is.
+func packed(_ blobs: [RemoteBlob], limit: Int) -> [[RemoteBlob]] {
+  var groups: [[RemoteBlob]] = []
+  var size = Int.max
+  for blob in blobs {
+    // A digest and what is around it in a message.
+    let weight = blob.size + 128
+    if size > limit - weight || groups.isEmpty {
+      groups.append([])
+      size = 0
+    }
+    groups[groups.count - 1].append(blob)
+    size += weight
+  }
+  return groups
+}
 
-  package init(_ digest: Digest, size: Int) {
-    self.digest = digest
-    self.size = size
+/// Runs what can fail only for the local disk's sake.
+func locally<Value>(_ body: () throws -> Value) throws(RemoteFailure) -> Value {
+  do { return try body() } catch {
+    throw RemoteFailure(.local, (error as? Diagnostic)?.message ?? "\(error)")
   }
 }
 
@@ -51,6 +69,8 @@ package struct RemoteFailure: Error, Hashable, Sendable, CustomStringConvertible
     case throttled
     /// It failed itself (5xx), or is no cache at all.
     case server
+    /// It has none (404).
+    case absent
     /// Bytes that are not what they should be.
     case content
     /// The local disk, not the server.

@@ -121,7 +121,7 @@ package final class RemoteTier: SharedResults {
     guard let answer else { return .miss("not reached") }
     guard let bytes = answer else { return .miss("no result") }
     guard let result = try? REAPIActionResult(serializedBytes: bytes) else { return .miss("its result is damaged") }
-    switch result.trust(request.action, among: settings.trust) {
+    switch result.trust(request.action.digest, among: settings.trust) {
     case .signed: break
     case .forged: return .miss("its result is wrongly signed")
     case .stranger(let key) where !settings.trust.isEmpty: return .miss("its result is signed by \(key), not trusted")
@@ -186,32 +186,36 @@ package final class RemoteTier: SharedResults {
     let wanted = Array(Set(blobs)).filter { !store.contains($0.digest, size: $0.size) }
       .sorted { $0.digest < $1.digest }
     return await withTaskGroup(of: Bool.self) { group in
-      for blob in wanted { group.addTask { await self.bring(blob, into: store) } }
+      for batch in packed(wanted, limit: server.batchBytes) {
+        group.addTask { await self.bringTogether(batch, into: store) }
+      }
       var isWhole = true
       for await came in group where !came { isWhole = false }
       return isWhole
     }
   }
 
-  private func bring(_ blob: RemoteBlob, into store: Store) async -> Bool {
+  private func bringTogether(_ blobs: [RemoteBlob], into store: Store) async -> Bool {
     let server = server
     let start = clock()
-    let came = await ask { () async throws(RemoteFailure) in try await server.fetch(blob, into: store) }
+    let came = await ask { () async throws(RemoteFailure) in try await server.fetch(blobs, into: store) }
     let seconds = (clock() - start).seconds
     state.withLock { state in
       state.statistics.seconds += seconds
-      switch came {
-      case true?:
-        state.statistics.bytesDown += blob.size
-        state.estimate.noteTransfer(bytes: blob.size, seconds: seconds)
-        state.present.insert(blob.digest)
-      case false?:
-        state.statistics.lostBlobs += 1
-        state.present.remove(blob.digest)
-      case nil: break
+      guard let came else { return }
+      let bytes = came.reduce(0) { $0 + $1.size }
+      state.statistics.bytesDown += bytes
+      if !came.isEmpty { state.estimate.noteTransfer(bytes: bytes, seconds: seconds) }
+      for blob in blobs {
+        if came.contains(blob) {
+          state.present.insert(blob.digest)
+        } else {
+          state.statistics.lostBlobs += 1
+          state.present.remove(blob.digest)
+        }
       }
     }
-    return came == true
+    return came?.count == blobs.count
   }
 
   // MARK: Giving
@@ -239,10 +243,10 @@ package final class RemoteTier: SharedResults {
     let missing = await ask(givingOn: lanes) { () async throws(RemoteFailure) in try await server.missing(unknown) }
     guard let missing else { return }
     let areThere = await withTaskGroup(of: Bool.self) { group in
-      for blob in missing {
+      for batch in packed(missing, limit: server.batchBytes) {
         group.addTask {
           await self.ask(givingOn: self.lanes) { () async throws(RemoteFailure) in
-            try await server.upload(blob, from: store)
+            try await server.upload(batch, from: store)
           } != nil
         }
       }
@@ -252,7 +256,7 @@ package final class RemoteTier: SharedResults {
     }
     guard areThere, !Task.isCancelled else { return }
     var result = record.actionResult
-    if let key = settings.signingKey { result = result.signed(request.action, by: key) }
+    if let key = settings.signingKey { result = result.signed(request.action.digest, by: key) }
     let bytes = result.canonicalBytes
     isGiven =
       await ask(givingOn: lanes) { () async throws(RemoteFailure) in

@@ -13,6 +13,7 @@ import NIOSSL
 /// The server verifies nothing, so every byte is verified here.
 package final class WebCacheServer: RemoteServer {
   package let url: String
+  package let batchBytes = 0
   private let access: RemoteCacheAccess
   private let client: HTTPClient
   private let headers: HTTPHeaders
@@ -24,20 +25,16 @@ package final class WebCacheServer: RemoteServer {
     url = "\(address)"
     self.access = access
     var tls = TLSConfiguration.makeClientConfiguration()
+    let identity = try access.identity(for: address)
     do {
-      for path in access.authorities {
-        tls.additionalTrustRoots.append(.certificates(try NIOSSLCertificate.fromPEMFile(path.string)))
+      if !identity.authorities.isEmpty {
+        tls.trustRoots = .certificates(try identity.authorities.flatMap { try NIOSSLCertificate.fromPEMBytes($0) })
       }
-      if let path = access.certificate {
-        tls.certificateChain = try NIOSSLCertificate.fromPEMFile(path.string).map { .certificate($0) }
+      if let bytes = identity.certificate {
+        tls.certificateChain = try NIOSSLCertificate.fromPEMBytes(bytes).map { .certificate($0) }
       }
-      if let path = access.key {
-        tls.privateKey = .privateKey(try NIOSSLPrivateKey(file: path.string, format: .pem))
-      }
-    } catch {
-      throw Diagnostic.error(
-        "cannot read a certificate or key for the remote cache \(address): \(error)", cause: .environment)
-    }
+      if let bytes = identity.key { tls.privateKey = .privateKey(try NIOSSLPrivateKey(bytes: bytes, format: .pem)) }
+    } catch { throw RemoteCacheAccess.unreadable(address, error) }
     var configuration = HTTPClient.Configuration(tlsConfiguration: tls)
     configuration.redirectConfiguration = .disallow
     configuration.decompression = .disabled
@@ -62,8 +59,8 @@ package final class WebCacheServer: RemoteServer {
 
   // MARK: The protocol
 
-  package func result(of action: Digest) async throws(RemoteFailure) -> [UInt8]? {
-    let path = "ac/\(action)"
+  package func result(of action: RemoteBlob) async throws(RemoteFailure) -> [UInt8]? {
+    let path = "ac/\(action.digest)"
     return try await exchange(.GET, path) { answer async throws(RemoteFailure) in
       if answer.status == .notFound {
         await Self.discard(answer)
@@ -81,8 +78,8 @@ package final class WebCacheServer: RemoteServer {
     }
   }
 
-  package func putResult(_ result: [UInt8], of action: Digest) async throws(RemoteFailure) {
-    try await put("ac/\(action)", .bytes(ByteBuffer(bytes: result)), size: result.count)
+  package func putResult(_ result: [UInt8], of action: RemoteBlob) async throws(RemoteFailure) {
+    try await put("ac/\(action.digest)", .bytes(ByteBuffer(bytes: result)), size: result.count)
   }
 
   package func missing(_ blobs: [RemoteBlob]) async throws(RemoteFailure) -> [RemoteBlob] {
@@ -102,7 +99,13 @@ package final class WebCacheServer: RemoteServer {
     return missing
   }
 
-  package func fetch(_ blob: RemoteBlob, into store: Store) async throws(RemoteFailure) -> Bool {
+  package func fetch(_ blobs: [RemoteBlob], into store: Store) async throws(RemoteFailure) -> Set<RemoteBlob> {
+    var came: Set<RemoteBlob> = []
+    for blob in blobs where try await fetch(blob, into: store) { came.insert(blob) }
+    return came
+  }
+
+  private func fetch(_ blob: RemoteBlob, into store: Store) async throws(RemoteFailure) -> Bool {
     let path = "cas/\(blob.digest)"
     return try await exchange(.GET, path, size: blob.size) { answer async throws(RemoteFailure) in
       if answer.status == .notFound {
@@ -110,25 +113,27 @@ package final class WebCacheServer: RemoteServer {
         return false
       }
       try self.require(answer, .GET, path, [200])
-      let writer = try self.locally { try BlobWriter(store) }
+      let writer = try locally { try BlobWriter(store) }
       var isTooLong = false
       try await self.eachPiece(of: answer, .GET, path) { piece throws(RemoteFailure) in
         guard writer.size + piece.count <= blob.size else {
           isTooLong = true
           return
         }
-        try self.locally { try writer.write(piece) }
+        try locally { try writer.write(piece) }
       }
       // Wrong bytes are as good as none, and are never put under any name.
       guard !isTooLong, writer.size == blob.size, writer.digest == blob.digest else { return false }
-      _ = try self.locally { try writer.finish() }
+      _ = try locally { try writer.finish() }
       return true
     }
   }
 
-  package func upload(_ blob: RemoteBlob, from store: Store) async throws(RemoteFailure) {
-    let piece = try locally { try FilePiece(store.path(of: blob.digest, executable: false)) }
-    try await put("cas/\(blob.digest)", .stream(piece, length: .known(Int64(piece.length))), size: piece.length)
+  package func upload(_ blobs: [RemoteBlob], from store: Store) async throws(RemoteFailure) {
+    for blob in blobs {
+      let piece = try locally { try FilePiece(store.path(of: blob.digest, executable: false)) }
+      try await put("cas/\(blob.digest)", .stream(piece, length: .known(Int64(piece.length))), size: piece.length)
+    }
   }
 
   package func takes(_ bytes: [UInt8], as digest: Digest) async throws(RemoteFailure) -> Bool {
@@ -219,13 +224,6 @@ package final class WebCacheServer: RemoteServer {
     case .timeout: return failure(.timeout, method, path, text)
     case .connection: return failure(.connection, method, path, text)
     case .content: return failure(.content, method, path, text)
-    }
-  }
-
-  /// What fails here is the local disk's.
-  private func locally<Value>(_ body: () throws -> Value) throws(RemoteFailure) -> Value {
-    do { return try body() } catch {
-      throw RemoteFailure(.local, (error as? Diagnostic)?.message ?? "\(error)")
     }
   }
 }

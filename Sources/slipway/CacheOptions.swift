@@ -5,7 +5,7 @@ import RemoteCaching
 
 /// The remote cache, of every command that builds.
 struct CacheOptions: ParsableArguments {
-  @Option(help: "The URL of a remote cache: http://, https://; empty for none. Also SLIPWAY_REMOTE_CACHE.")
+  @Option(help: "The URL of a remote cache: grpc://, grpcs://, http://, https://; empty for none. Also SLIPWAY_REMOTE_CACHE.")
   var remoteCache: String?
 
   @Option(help: "What the remote cache is for: read, write (and read), or off. Also SLIPWAY_REMOTE_CACHE_MODE.")

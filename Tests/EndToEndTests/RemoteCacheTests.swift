@@ -46,9 +46,12 @@ import Testing
     return project
   }
 
-  private func build(_ project: Project, _ patterns: String..., options: [String] = []) throws -> BuildResult {
+  private func build(_ project: Project, _ patterns: String..., at url: String? = nil, options: [String] = []) throws
+    -> BuildResult
+  {
     try project.build(
-      patterns, options: ["--remote-cache", url, "--remote-cache-mode", "write"] + options, command: "build")
+      patterns, options: ["--remote-cache", url ?? self.url, "--remote-cache-mode", "write"] + options,
+      command: "build")
   }
 
   /// Requests that the server noted, by method and first folder.
@@ -81,6 +84,30 @@ import Testing
     #expect(try there.read(".slipway/out/app/made/tree/sub/a") == "hello\n")
     let ran = try there.run("run", "//app:image", "--", "cat", "/app/all.txt", environment: environment)
     #expect(ran.status == 0 && ran.standardOutput == "hello\nmade\n", "\(ran.standardError)")
+  }
+
+  @Test func `a server of the Remote Execution API serves as a web server does`() throws {
+    let folder = FilePath(here.folder).appending("casd")
+    mkdir(folder.string, 0o755)
+    let casd = try CacheServer.casd(in: folder)
+    let url = "grpc://127.0.0.1:\(casd.port)"
+    let first = try build(here, "//...", at: url)
+    #expect(first.executed == Self.targets && !first.error.contains("warning"), "\(first.error)")
+    let second = try build(try machine(), "//...", at: url)
+    #expect(second.executed == [] && second.hitRemote == Self.targets, "\(second.error)")
+    // A machine that wants all the bytes, and one that builds on top of some.
+    let there = try machine()
+    let third = try build(there, "//...", at: url, options: ["--download", "all"])
+    #expect(third.executed == [] && third.status == 0, "\(third.error)")
+    #expect(try there.output("//app:joined") == "hello\nmade\n")
+    let fourth = try machine()
+    try fourth.write("app/in.txt", "hello again\n")
+    let changed = try build(fourth, "//...", at: url)
+    #expect(changed.hitRemote == ["//base:image"] && changed.status == 0, "\(changed.error)")
+    #expect(try fourth.output("//app:joined") == "hello again\nmade\n")
+    let doctor = try here.run("cache", "doctor", url)
+    #expect(doctor.status == 0 && doctor.standardOutput.contains("wrong bytes"), "\(doctor.standardError)")
+    #expect(doctor.standardOutput.contains("refused"), "\(doctor.standardOutput)")
   }
 
   @Test func `what is executed on top of remote hits has their bytes`() throws {
@@ -139,11 +166,13 @@ import Testing
       #expect(built.status == 0 && built.executed == Self.targets, "\(built.error)")
       #expect(built.error.components(of: "the remote cache was left alone") == 1, "\(name): \(built.error)")
     }
-    let there = try machine()
-    let port = try ServerProcess.freePort()
-    let built = try there.build("//...", options: ["--remote-cache", "http://127.0.0.1:\(port)"])
-    #expect(built.status == 0 && built.executed == Self.targets)
-    #expect(built.error.contains("connection refused"), "\(built.error)")
+    for scheme in ["http", "grpc"] {
+      let there = try machine()
+      let port = try ServerProcess.freePort()
+      let built = try there.build("//...", options: ["--remote-cache", "\(scheme)://127.0.0.1:\(port)"])
+      #expect(built.status == 0 && built.executed == Self.targets)
+      #expect(built.error.contains("connection refused"), "\(built.error)")
+    }
   }
 
   @Test func `a server that takes nothing is told once, with its reason`() throws {

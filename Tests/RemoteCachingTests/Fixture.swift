@@ -60,9 +60,32 @@ final class Fixture: Sendable {
     return record
   }
 
+  /// Gives a server a record and all that it names, and takes it back; what went through, or the failure's text.
+  func roundTrip(_ server: any RemoteServer, to store: Store? = nil) async throws -> String {
+    let record = try record()
+    let request = request(record)
+    let store = store ?? there
+    do {
+      guard try await server.result(of: request.action) == nil else { return "there before" }
+      let blobs = try here.blobs(of: record)
+      // Of no bytes at all every server may say that it has them.
+      let absent = try await server.missing(blobs)
+      guard absent.filter({ $0.size > 0 }) == blobs.filter({ $0.size > 0 }) else { return "blobs there before" }
+      try await server.upload(blobs, from: here)
+      guard try await server.missing(blobs) == [] else { return "blobs lost" }
+      let result = record.actionResult.signed(request.action.digest, by: SigningKey()).canonicalBytes
+      try await server.putResult(result, of: request.action)
+      guard try await server.result(of: request.action) == result else { return "changed" }
+      let came = try await server.fetch(blobs, into: store)
+      guard came == Set(blobs) else { return "lost \(Set(blobs).subtracting(came))" }
+      return store.firstMissing(of: record) == nil ? "whole" : "not whole"
+    } catch let failure as RemoteFailure { return "\(failure.reason): \(failure)" }
+  }
+
   func request(_ record: ActionRecord, isHermetic: Bool = true) -> SharedRequest {
     SharedRequest(
-      action: Digest(of: record.key.description), key: record.key, label: record.label, rule: record.rule,
+      action: RemoteBlob(Digest(of: record.key.description), size: 100), key: record.key, label: record.label,
+      rule: record.rule,
       outputs: record.outputs.map { ($0.name, $0.path) }, isHermetic: isHermetic)
   }
 }
@@ -79,10 +102,14 @@ final class MemoryServer: RemoteServer {
   }
 
   let url = "memory://"
+  let batchBytes: Int
   let state = Mutex(State())
   private let fault: @Sendable () -> Fault
 
-  init(_ fault: @escaping @Sendable () -> Fault = { .none }) { self.fault = fault }
+  init(batchBytes: Int = 0, _ fault: @escaping @Sendable () -> Fault = { .none }) {
+    self.batchBytes = batchBytes
+    self.fault = fault
+  }
 
   var questions: Int { state.withLock { $0.questions } }
   /// Time passes only while a question hangs.
@@ -100,9 +127,9 @@ final class MemoryServer: RemoteServer {
     }
   }
 
-  func result(of action: Digest) async throws(RemoteFailure) -> [UInt8]? {
+  func result(of action: RemoteBlob) async throws(RemoteFailure) -> [UInt8]? {
     let fault = try ask()
-    let bytes = state.withLock { $0.results[action] }
+    let bytes = state.withLock { $0.results[action.digest] }
     switch fault {
     case .forgets: return nil
     case .corrupts: return bytes?.map { $0 ^ 0x55 }
@@ -110,9 +137,9 @@ final class MemoryServer: RemoteServer {
     }
   }
 
-  func putResult(_ result: [UInt8], of action: Digest) async throws(RemoteFailure) {
+  func putResult(_ result: [UInt8], of action: RemoteBlob) async throws(RemoteFailure) {
     _ = try ask()
-    state.withLock { $0.results[action] = result }
+    state.withLock { $0.results[action.digest] = result }
   }
 
   func missing(_ wanted: [RemoteBlob]) async throws(RemoteFailure) -> [RemoteBlob] {
@@ -120,24 +147,32 @@ final class MemoryServer: RemoteServer {
     return state.withLock { state in wanted.filter { state.blobs[$0.digest] == nil } }
   }
 
-  func fetch(_ blob: RemoteBlob, into store: Store) async throws(RemoteFailure) -> Bool {
+  func fetch(_ blobs: [RemoteBlob], into store: Store) async throws(RemoteFailure) -> Set<RemoteBlob> {
+    var blobs = blobs
     switch try ask() {
-    case .forgets, .corrupts: return false
+    case .forgets: return []
+    case .corrupts: blobs.removeLast()
     default: break
     }
-    guard let bytes = state.withLock({ $0.blobs[blob.digest] }),
-      RemoteBlob(Digest(of: bytes), size: bytes.count) == blob
-    else { return false }
-    do { _ = try store.insert(bytes) } catch { throw RemoteFailure(.local, "\(error)") }
-    return true
+    var came: Set<RemoteBlob> = []
+    for blob in blobs {
+      guard let bytes = state.withLock({ $0.blobs[blob.digest] }),
+        RemoteBlob(Digest(of: bytes), size: bytes.count) == blob
+      else { continue }
+      do { _ = try store.insert(bytes) } catch { throw RemoteFailure(.local, "\(error)") }
+      came.insert(blob)
+    }
+    return came
   }
 
-  func upload(_ blob: RemoteBlob, from store: Store) async throws(RemoteFailure) {
+  func upload(_ blobs: [RemoteBlob], from store: Store) async throws(RemoteFailure) {
     _ = try ask()
-    do {
-      let bytes = try store.read(blob.digest, limit: 1 << 30)
-      state.withLock { $0.blobs[blob.digest] = bytes }
-    } catch { throw RemoteFailure(.local, "\(error)") }
+    for blob in blobs {
+      do {
+        let bytes = try store.read(blob.digest, limit: 1 << 30)
+        state.withLock { $0.blobs[blob.digest] = bytes }
+      } catch { throw RemoteFailure(.local, "\(error)") }
+    }
   }
 
   func takes(_ bytes: [UInt8], as digest: Digest) async throws(RemoteFailure) -> Bool { false }

@@ -78,25 +78,25 @@ import Testing
   private let key = SigningKey()
 
   @Test func `a signed result counts for whoever trusts its key, and for nobody else`() throws {
-    let signed = try through(record.actionResult.signed(request.action, by: key))
-    #expect(signed.trust(request.action, among: [key.trusted]) == .signed(by: key.trusted))
-    #expect(signed.trust(request.action, among: [SigningKey().trusted]) == .stranger(key.trusted))
-    #expect(record.actionResult.trust(request.action, among: [key.trusted]) == .unsigned)
+    let signed = try through(record.actionResult.signed(request.action.digest, by: key))
+    #expect(signed.trust(request.action.digest, among: [key.trusted]) == .signed(by: key.trusted))
+    #expect(signed.trust(request.action.digest, among: [SigningKey().trusted]) == .stranger(key.trusted))
+    #expect(record.actionResult.trust(request.action.digest, among: [key.trusted]) == .unsigned)
     #expect(ActionRecord(signed, for: request) == record)
   }
 
   @Test func `a signature is for one action and one result`() throws {
-    let signed = record.actionResult.signed(request.action, by: key)
+    let signed = record.actionResult.signed(request.action.digest, by: key)
     #expect(signed.trust(Digest(of: "another"), among: [key.trusted]) == .forged)
     for (name, damage) in Self.damages.prefix(10) where name != "no details" {
       var other = signed
       damage(&other)
-      #expect(other.trust(request.action, among: [key.trusted]) == .forged, "\(name)")
+      #expect(other.trust(request.action.digest, among: [key.trusted]) == .forged, "\(name)")
     }
     var twice = signed
     twice.executionMetadata.auxiliaryMetadata.append(contentsOf: signed.executionMetadata.auxiliaryMetadata.suffix(1))
-    #expect(twice.trust(request.action, among: [key.trusted]) == .forged)
-    let again = signed.signed(request.action, by: SigningKey())
+    #expect(twice.trust(request.action.digest, among: [key.trusted]) == .forged)
+    let again = signed.signed(request.action.digest, by: SigningKey())
     #expect(again.executionMetadata.auxiliaryMetadata.count == 2)
   }
 

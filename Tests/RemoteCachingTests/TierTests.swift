@@ -162,7 +162,7 @@ final class Chance: Sendable {
   func `under any faults nothing wrong is believed`(seed: Int) async throws {
     let chance = Chance(seed)
     let draw = chance.draw
-    let server = MemoryServer {
+    let server = MemoryServer(batchBytes: seed % 2 * 1000) {
       if chance.isQuiet.withLock({ $0 }) || draw(15) > 0 { return .none }
       return [.fails(.connection), .fails(.throttled), .forgets, .corrupts, .hangs(.milliseconds(300))][draw(5)]
     }

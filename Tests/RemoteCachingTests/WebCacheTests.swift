@@ -23,29 +23,10 @@ import Testing
     return try WebCacheServer(RemoteCacheAddress("\(scheme)://127.0.0.1:\(port)"), access)
   }
 
-  /// What went through, or the failure's text.
-  private func roundTrip(_ server: WebCacheServer, to store: Store) async throws -> String {
-    let record = try fixture.record()
-    let request = fixture.request(record)
-    do {
-      guard try await server.result(of: request.action) == nil else { return "there before" }
-      let blobs = try fixture.here.blobs(of: record)
-      guard try await server.missing(blobs) == blobs else { return "blobs there before" }
-      for blob in blobs { try await server.upload(blob, from: fixture.here) }
-      guard try await server.missing(blobs) == [] else { return "blobs lost" }
-      try await server.putResult(record.actionResult.canonicalBytes, of: request.action)
-      guard try await server.result(of: request.action) == record.actionResult.canonicalBytes else { return "changed" }
-      for blob in blobs {
-        guard try await server.fetch(blob, into: store) else { return "lost \(blob)" }
-      }
-      return store.firstMissing(of: record) == nil ? "whole" : "not whole"
-    } catch let failure as RemoteFailure { return "\(failure.reason): \(failure)" }
-  }
-
   @Test func `results and blobs go and come back`() async throws {
     let nginx = try CacheServer.nginx(in: try fixture.sub("nginx"))
     let server = try server(nginx.port)
-    #expect(try await roundTrip(server, to: fixture.there) == "whole")
+    #expect(try await fixture.roundTrip(server) == "whole")
     await server.close()
   }
 
@@ -54,8 +35,8 @@ import Testing
     let server = try server(nginx.port)
     let large = try fixture.here.insert([UInt8](repeating: 7, count: 9 << 20))
     let blob = RemoteBlob(large.digest, size: large.size)
-    try await server.upload(blob, from: fixture.here)
-    #expect(try await server.fetch(blob, into: fixture.there))
+    try await server.upload([blob], from: fixture.here)
+    #expect(try await server.fetch([blob], into: fixture.there) == [blob])
     #expect(fixture.there.contains(large.digest, size: large.size))
     await server.close()
   }
@@ -88,7 +69,7 @@ import Testing
         change(&access)
       }
       // Another machine each time.
-      let text = try await roundTrip(server, to: try Store(root: fixture.folder.appending(name)))
+      let text = try await fixture.roundTrip(server, to: try Store(root: fixture.folder.appending(name)))
       #expect(text.hasPrefix(expected), "\(name): \(text)")
       #expect(!text.contains("no-such") && !text.contains("right"), "\(text)")
       await server.close()
@@ -105,14 +86,14 @@ import Testing
     try Disk.makeFolders("\(folder)/files/cas")
     for text in ["wrong bytes", "right", "right bytes and more", "", "<html>"] {
       try ServerProcess.write(text, to: path)
-      #expect(try await !server.fetch(blob, into: fixture.there), "\(text)")
+      #expect(try await server.fetch([blob], into: fixture.there) == [], "\(text)")
       #expect(!fixture.there.contains(file.digest, size: file.size))
     }
     // Half of it is sent again, of the whole length nobody can tell without reading.
     try ServerProcess.write("right", to: path)
     #expect(try await server.missing([blob]) == [blob])
-    try await server.upload(blob, from: fixture.here)
-    #expect(try await server.fetch(blob, into: fixture.there))
+    try await server.upload([blob], from: fixture.here)
+    #expect(try await server.fetch([blob], into: fixture.there) == [blob])
     await server.close()
   }
 
@@ -131,7 +112,7 @@ import Testing
     let nginx = try CacheServer.nginx(in: try fixture.sub("nginx"), location: location)
     let server = try server(nginx.port)
     do {
-      let found = try await server.result(of: Digest.empty)
+      let found = try await server.result(of: RemoteBlob(Digest.empty, size: 0))
       Issue.record("no failure: \(String(describing: found))")
     } catch {
       #expect(error.reason == reason && "\(error)".contains(text), "\(error)")
@@ -144,28 +125,12 @@ import Testing
     var access = RemoteCacheAccess()
     access.patience = .milliseconds(300)
     let nobody = try WebCacheServer(RemoteCacheAddress("http://127.0.0.1:\(try ServerProcess.freePort())"), access)
-    await #expect(throws: RemoteFailure.self) { try await nobody.result(of: Digest.empty) }
+    await #expect(throws: RemoteFailure.self) { try await nobody.result(of: RemoteBlob(Digest.empty, size: 0)) }
     await nobody.close()
-    let listener = socket(AF_INET, Int32(SOCK_STREAM.rawValue), 0)
-    defer { close(listener) }
-    var address = sockaddr_in()
-    address.sin_family = sa_family_t(AF_INET)
-    address.sin_addr.s_addr = UInt32(0x7f00_0001).bigEndian
-    let size = socklen_t(MemoryLayout<sockaddr_in>.size)
-    let port = withUnsafeMutablePointer(to: &address) { pointer in
-      pointer.withMemoryRebound(to: sockaddr.self, capacity: 1) { address -> Int in
-        var length = size
-        guard bind(listener, address, size) == 0, listen(listener, 5) == 0,
-          getsockname(listener, address, &length) == 0
-        else { return 0 }
-        return address.withMemoryRebound(to: sockaddr_in.self, capacity: 1) {
-          Int(UInt16(bigEndian: $0.pointee.sin_port))
-        }
-      }
-    }
-    let silent = try WebCacheServer(RemoteCacheAddress("http://127.0.0.1:\(port)"), access)
+    let listener = try SilentServer()
+    let silent = try WebCacheServer(RemoteCacheAddress("http://127.0.0.1:\(listener.port)"), access)
     do {
-      _ = try await silent.result(of: Digest.empty)
+      _ = try await silent.result(of: RemoteBlob(Digest.empty, size: 0))
       Issue.record("it answered")
     } catch { #expect(error.reason == .timeout, "\(error)") }
     await silent.close()

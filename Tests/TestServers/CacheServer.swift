@@ -1,7 +1,7 @@
 import Glibc
 import SystemPackage
 
-/// nginx as Bazel's simple HTTP cache, as an ordinary user can run it.
+/// Servers that keep results and blobs, as an ordinary user can run them.
 package enum CacheServer {
   /// How a client is told from others.
   package enum Access {
@@ -13,6 +13,8 @@ package enum CacheServer {
     case token(String)
   }
 
+  /// nginx as Bazel's simple HTTP cache.
+  ///
   /// - Parameter location: Lines that are added to the configuration of both folders.
   package static func nginx(in folder: FilePath, _ access: Access = .open, location: String = "") throws
     -> ServerProcess
@@ -57,6 +59,19 @@ package enum CacheServer {
       """, to: "\(root)/nginx.conf")
     return try ServerProcess(
       ["nginx", "-p", root, "-e", "\(root)/nginx.log", "-c", "\(root)/nginx.conf"], port: port, folder: folder)
+  }
+
+  /// buildbox-casd, which speaks the Remote Execution API without TLS and knows no users.
+  package static func casd(in folder: FilePath, port: Int? = nil) throws -> ServerProcess {
+    let top = "/" + #filePath.split(separator: "/").dropLast(3).joined(separator: "/")
+    let tools = "\(top)/.build-servers/buildstream/subprojects/buildbox"
+    guard access("\(tools)/buildbox-casd", X_OK) == 0 else { throw ServerFailure("no buildbox-casd: run .ci/servers") }
+    let port = try port ?? ServerProcess.freePort()
+    return try ServerProcess(
+      [
+        "\(tools)/buildbox-casd", "--bind=127.0.0.1:\(port)", "--buildbox-run=\(tools)/buildbox-run", "--quota-high=2G",
+        "--reserved=100M", "\(folder)/casd",
+      ], port: port, folder: folder)
   }
 
   private static func certificate(_ tls: Certificates) -> String {
