@@ -11,11 +11,14 @@ package final class ServerProcess: @unchecked Sendable {
   private var isRunning = true
 
   /// Programs that tests run.
-  package static let resources: String =
-    "/" + #filePath.split(separator: "/").dropLast(2).joined(separator: "/") + "/DistributionTests/Servers"
+  package static let resources: String = checkout + "/Tests/DistributionTests/Servers"
+
+  /// The folder of the repository.
+  package static let checkout: String =
+    "/" + #filePath.split(separator: "/").dropLast(3).joined(separator: "/")
 
   /// Starts a command, whose standard error is the file `log`, and waits until something listens at the port.
-  package init(_ command: [String], port: Int, folder: FilePath) throws {
+  package init(_ command: [String], port: Int, folder: FilePath, patience: Duration = .seconds(20)) throws {
     self.port = port
     self.folder = folder
     var ends: [Int32] = [-1, -1]
@@ -26,7 +29,7 @@ package final class ServerProcess: @unchecked Sendable {
     let log = folder.string + "/log"
     process = try Self.spawn(["/bin/sh", Self.resources + "/keep.sh"] + command, input: ends[1], output: log)
     Glibc.close(ends[1])
-    let deadline = ContinuousClock.now + .seconds(20)
+    let deadline = ContinuousClock.now + patience
     while !Self.listens(port) {
       guard ContinuousClock.now < deadline, waitpid(process, nil, WNOHANG) == 0 else {
         Glibc.close(lifeline)
