@@ -49,7 +49,7 @@ package enum BuildGridServer {
       "python3", "-c", "from buildgrid.server.app import cli; cli()", "server", "start", "/srv/buildgrid.yaml",
     ]
     // It takes 1.3 s of a processor of its own.
-    return try ServerProcess(command, port: port, folder: folder, patience: .seconds(60))
+    return try ServerProcess(command, port: port, folder: folder, patience: .seconds(40))
   }
 
   /// A token for a server with `Access.token`.

@@ -47,6 +47,9 @@ package final class ServerProcess: @unchecked Sendable {
     Glibc.close(lifeline)
     var status: Int32 = 0
     while waitpid(process, &status, 0) < 0 && errno == EINTR {}
+    // What ran inside of bwrap is killed when that ends, and holds the port until then.
+    let deadline = ContinuousClock.now + .seconds(5)
+    while Self.listens(port), ContinuousClock.now < deadline { usleep(1000) }
   }
 
   package static func spawn(_ arguments: [String], input: Int32? = nil, output: String) throws -> pid_t {
