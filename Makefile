@@ -16,6 +16,7 @@ build: setup
 
 test: setup
 	@.ci/servers
+	@.ci/buildgrid
 	swift build --build-tests --explicit-target-dependency-import-check error
 	@# All at once, each test would end when the last one does, and no clock in it would mean anything.
 	swift test --skip-build --experimental-maximum-parallelization-width 2

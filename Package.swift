@@ -54,8 +54,8 @@ let package = Package(
     module("Graph", ["Diagnostics", "Digests", "Files"]),
     module("Caching", ["Diagnostics", "Digests", "Files", "CAttributes", system]),
     .target(
-      name: "RemoteExecutionAPI", dependencies: ["Digests", protobuf, grpc, grpcProtobuf], exclude: ["Protos", "generate"],
-      swiftSettings: strict),
+      name: "RemoteExecutionAPI", dependencies: ["Digests", protobuf, grpc, grpcProtobuf],
+      exclude: ["Protos", "generate"], swiftSettings: strict),
     .target(name: "CSandbox"),
     module(
       "Kinds",
@@ -86,9 +86,9 @@ let package = Package(
         "Diagnostics", "Digests", "Files", "Caching", "Distribution", "RemoteExecutionAPI", system, http, nio, nioHTTP,
         nioTLS, crypto, protobuf, grpc, grpcTransport,
       ]),
-    module("Events"),
+    module("Events", ["Caching"]),
     module("Scheduling"),
-    module("Console", ["Diagnostics", "Events", system]),
+    module("Console", ["Diagnostics", "Caching", "Events", system]),
     module("Planning", ["Diagnostics", "Digests", "Files", "Manifests", "Graph", "Caching", "RemoteExecutionAPI"]),
     module(
       "Engine",
@@ -138,7 +138,7 @@ let package = Package(
       exclude: ["Corpus", "judge.py"]),
     tests("FilesTests", ["SeededRandom", "Files", "Diagnostics", "Digests", system]),
     tests("SchedulingTests", ["SeededRandom", "Scheduling"]),
-    tests("ConsoleTests", ["SeededRandom", "Console", "Events", "Diagnostics", system]),
+    tests("ConsoleTests", ["SeededRandom", "Console", "Caching", "Events", "Diagnostics", system]),
     tests("SandboxingTests", ["Sandboxing", "CSandbox", "Diagnostics", "sandbox-probe", system], exclude: ["Attacks"]),
     tests("KindsTests", ["Kinds", system], exclude: ["scripts"]),
     .executableTarget(

@@ -199,9 +199,13 @@ package final class Build {
           return noteDryRun(id, target, "an input would be built first", &scheduler)
         }
         let work = try prepare(target)
-        switch lookUp(work, target) {
+        let start = ContinuousClock.now
+        let found = lookUp(work, target)
+        localStatistics.seconds += (ContinuousClock.now - start).seconds
+        switch found {
         case .hit(let record): take(record, id, target, .hitLocal, &scheduler)
-        case .miss(let reason, let recorded):
+        case .miss(let reason, let kind, let recorded):
+          localStatistics.misses[kind, default: 0] += 1
           guard let shared else { return try miss(id, target, work, reason, &scheduler) }
           reasons[id] = reason
           let bringsBytes = mustBeLocal(target)
@@ -223,6 +227,10 @@ package final class Build {
     verdicts[id] = record.verdict
     history.note(target.label, key: record.key, milliseconds: record.duration)
     hits.append(record.key)
+    if tier == .hitLocal {
+      localStatistics.hits += 1
+      localStatistics.savedSeconds += Double(record.duration) / 1000
+    }
     noteVerified(target, record)
     finish(id, target, tier, record: record)
     scheduler.finished(id, .succeeded)
@@ -234,6 +242,7 @@ package final class Build {
       try emulation.require(target.label, for: platform, host: Workspace.platform)
     }
     pending[id] = work
+    reasons[id] = reason
     scheduler.requestExecution(id)
   }
 
@@ -257,8 +266,11 @@ package final class Build {
     } catch { fail(id, target, error, &scheduler) }
   }
 
-  /// Why the local tier had no hit, of nodes that the remote tier is asked about.
+  /// Why no tier had a hit, of nodes that are executed; the local one, of nodes that the remote one is asked about.
   private var reasons: [Int: String] = [:]
+
+  /// What the local tier did.
+  private(set) var localStatistics = TierStatistics()
 
   /// Keys of hits, whose use is noted once at the end.
   var hits: [Fingerprint] = []
@@ -304,24 +316,24 @@ package final class Build {
 
   enum LocalLookUp {
     case hit(ActionRecord)
-    /// Why; and the result whose bytes alone are missing, if the remote tier may have them.
-    case miss(String, recorded: ActionRecord?)
+    /// Why, and of what kind that is; and the result whose bytes alone are missing, if the remote tier may have them.
+    case miss(String, kind: String, recorded: ActionRecord?)
   }
 
   private func lookUp(_ work: Work, _ target: Target) -> LocalLookUp {
     if options.rerun, target.rule == .test, outcome.wanted.contains(target.label) {
-      return .miss("--rerun", recorded: nil)
+      return .miss("--rerun", kind: "rerun", recorded: nil)
     }
     switch actions.lookup(work.key.fingerprint) {
     case .hit(let record):
       if let freshness = work.freshness, !record.isFresh(at: CommandExecution.now(), within: freshness) {
-        return .miss("older than its freshness", recorded: nil)
+        return .miss("older than its freshness", kind: "not fresh", recorded: nil)
       }
       return .hit(record)
     case .miss(let reason):
       guard shared != nil, case .missingBlob = reason, case .hit(let record) = actions.recorded(work.key.fingerprint)
-      else { return .miss(reason.text, recorded: nil) }
-      return .miss(reason.text, recorded: record)
+      else { return .miss(reason.text, kind: reason.kind, recorded: nil) }
+      return .miss(reason.text, kind: reason.kind, recorded: record)
     }
   }
 
@@ -437,6 +449,7 @@ package final class Build {
       event.durationMs = Int(record.duration)
       event.exitCode = Int(record.exitCode)
       if target.rule == .test { event.verdict = record.verdict.event }
+      if !result.isHit { event.miss = reasons[id] }
       if result == .failed {
         event.reason = record.failureReason
         event.text = record.log.flatMap { try? store.read($0.digest, limit: 64 << 20) }

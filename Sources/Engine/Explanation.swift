@@ -78,7 +78,7 @@ package struct Explanation: Sendable {
 
 extension Build {
   /// Walks only what is cached below a target, and says how its key compares with its last result.
-  package func explain(_ label: Label) throws -> Explanation {
+  package func explain(_ label: Label) async throws -> Explanation {
     guard let root = plan.graph.index(of: label), let target = plan.targets[label] else {
       return Explanation(headline: "unknown target \(label)")
     }
@@ -89,8 +89,9 @@ extension Build {
       case .files, .suite, .publish: planner.outputs[other] = []
       default:
         let work = try prepare(dependency)
-        guard case .hit(let record) = known(work) else {
-          var first = try explain(dependency, work)
+        let found = await known(work)
+        guard let record = found.record else {
+          var first = try explain(dependency, work, found)
           first.headline = "miss: it reads \(other), which would run first\n\(other): \(first.headline)"
           return first
         }
@@ -101,20 +102,53 @@ extension Build {
     case .files, .suite, .publish, .pull: return Explanation(headline: "\(target.rule.rawValue): nothing to run")
     default: break
     }
-    return try explain(target, prepare(target))
+    let work = try prepare(target)
+    return try explain(target, work, await known(work))
   }
 
-  /// A result that is known here; with a remote tier its bytes may be elsewhere.
-  private func known(_ work: Work) -> ActionCache.Lookup {
-    shared == nil ? actions.lookup(work.key.fingerprint) : actions.recorded(work.key.fingerprint)
+  /// Where a result is known.
+  private enum Knowledge {
+    /// With a remote tier its bytes may be elsewhere.
+    case here(ActionRecord)
+    case elsewhere(ActionRecord)
+    /// With the remote tier's reason, if there is one.
+    case nowhere(ActionCache.Miss, remote: String?)
+
+    var record: ActionRecord? {
+      switch self {
+      case .here(let record), .elsewhere(let record): record
+      case .nowhere: nil
+      }
+    }
+  }
+
+  private func known(_ work: Work) async -> Knowledge {
+    let key = work.key.fingerprint
+    switch shared == nil ? actions.lookup(key) : actions.recorded(key) {
+    case .hit(let record): return .here(record)
+    case .miss(let reason):
+      guard let shared else { return .nowhere(reason, remote: nil) }
+      switch await Self.lookUp(0, work, recorded: nil, bringsBytes: false, shared).answer {
+      case .hit(let record): return .elsewhere(record)
+      case .miss(let remote): return .nowhere(reason, remote: remote ?? "not asked")
+      }
+    }
   }
 
   /// Compares a target's key with its last result.
-  private func explain(_ target: Target, _ work: Work) throws -> Explanation {
+  private func explain(_ target: Target, _ work: Work, _ known: Knowledge) throws -> Explanation {
+    var explanation = try explainLocally(target, work, known)
+    if case .nowhere(_, let remote?) = known { explanation.notes.append("remote cache: \(remote)") }
+    return explanation
+  }
+
+  private func explainLocally(_ target: Target, _ work: Work, _ known: Knowledge) throws -> Explanation {
     let label = target.label
     let key = work.key.fingerprint.description.prefix(8)
-    switch known(work) {
-    case .hit(let record):
+    switch known {
+    case .elsewhere(let record):
+      return Explanation(headline: "hit in the remote cache (\(key)), executed in \(record.duration) ms")
+    case .here(let record):
       if let freshness = target.declaration.freshness,
         !record.isFresh(at: CommandExecution.now(), within: Int64(freshness.value) * 1000)
       {
@@ -122,7 +156,7 @@ extension Build {
       }
       return Explanation(
         headline: "hit (\(key)), executed in \(record.duration) ms", notes: try releases(of: record))
-    case .miss(let reason):
+    case .nowhere(let reason, _):
       if let failure = actions.failure(work.key.fingerprint) {
         return Explanation(
           headline: "miss: it failed with these inputs (\(key), \(failure.failureReason)), and runs again")
@@ -186,6 +220,16 @@ extension ActionCache.Miss {
     case .corrupt: "its cached result is damaged"
     case .missingBlob(let digest): "an output is gone from the cache, \(digest)"
     case .evicted(_, let policy): "evicted from the cache (\(policy))"
+    }
+  }
+
+  /// For a count.
+  var kind: String {
+    switch self {
+    case .absent: "never built"
+    case .corrupt: "damaged"
+    case .missingBlob: "output gone"
+    case .evicted: "evicted"
     }
   }
 }

@@ -21,7 +21,7 @@ extension Session {
   /// Why a target would run, or why it was a hit; and where its package's files are seen in the sandbox.
   ///
   /// A target for several platforms is explained for each; any other one, for another platform only if that is named.
-  package func explain(_ text: String, platforms: [String]) async throws -> String {
+  package func explain(_ text: String, platforms: [String], options: BuildOptions) async throws -> String {
     let (plan, target) = try target(text)
     var spread = PlatformSpread(plan: plan, labels: [target.label])
     do {
@@ -30,12 +30,15 @@ extension Session {
       // A base whose registry cannot be asked is itself what is missing.
     }
     await registries.close()
-    let build = try walk(spread.plan)
-    let explanations = try spread.labels.map { label in
-      (label, try build.explain(label).text(root: "/src/\(target.label.package)"))
+    let build = try walk(spread.plan, options: options)
+    var texts: [String] = []
+    for label in spread.labels {
+      let text = try await build.explain(label).text(root: "/src/\(target.label.package)")
+      texts.append(spread.labels.count == 1 ? text : "\(label.platform ?? Workspace.platform): \(text)")
     }
-    if explanations.count == 1 { return explanations[0].1 }
-    return explanations.map { "\($0.platform ?? Workspace.platform): \($1)" }.joined()
+    if let warning = opened?.tier?.warning { texts.append(warning.rendered) }
+    await closeRemote(EventStream(sinks: []))
+    return texts.joined()
   }
 
   /// The bytes of the log of a target's last run, on another platform than this machine's if one is named.

@@ -68,12 +68,23 @@ extension Session {
     }
   }
 
-  /// Gives others what is still to be given, and says what was turned off.
-  func closeRemote(_ events: EventStream) async {
-    guard let tier = opened?.tier else { return }
+  /// Gives others what is still to be given, and says what was turned off; what the tier did, if there was one.
+  @discardableResult
+  func closeRemote(_ events: EventStream) async -> TierStatistics? {
+    guard let tier = opened?.tier else { return nil }
     opened = nil
     await tier.finish(within: Self.drainLimit)
     if let warning = tier.warning { events.emit(Event(.cacheWarning, message: warning.rendered)) }
+    return tier.statistics
+  }
+
+  /// Closes the remote tier after a walk, and notes what the cache did; nil where it was not asked.
+  func closeCache(_ build: Build, _ events: EventStream) async -> CacheStatistics? {
+    let statistics = CacheStatistics(local: build.localStatistics, remote: await closeRemote(events))
+    guard statistics.local != TierStatistics() else { return nil }
+    // It only tells: a store that takes nothing more fails what needs it.
+    try? await store.addToTotals(statistics)
+    return statistics
   }
 
   /// Brings what artifacts lack of their bytes from the remote tier; false where there is none, or it has them not.

@@ -65,7 +65,7 @@ extension Session {
     let walked = walkedLabels(spread.labels, plan)
     let rest = already.filter { !walked.contains(state.label($0)) }
     let outcome = try await build.run(spread, already: rest.count) { self.report(rest, state, events) }
-    await closeRemote(events)
+    let cache = await closeCache(build, events)
     await registries.close()
     for warning in registries.takeWarnings() { events.emit(Event(.cacheWarning, message: warning.rendered)) }
     store.actions.noteUse(of: build.hits)
@@ -77,7 +77,7 @@ extension Session {
       try state.updated(with: plan, seen: seen, among: Set(tree.packages), stamp: tree.stamp)
         .write(to: statePath)
     }
-    events.emit(Event(.buildFinished, exitCode: Int(outcome.exitCode)))
+    events.emit(Event(.buildFinished, exitCode: Int(outcome.exitCode), cache: cache))
     let tests = already.filter { state.targets[$0].sort == .test }.map(state.label)
     try writeJUnit(options, tests + walked.filter { plan.targets[$0]?.rule == .test })
     return outcome

@@ -93,11 +93,11 @@ extension Session {
       options: options, events: events, shared: try remote(options))
     kept = (spread.plan, build)
     let outcome = try await build.run(spread)
-    await closeRemote(events)
+    let cache = await closeCache(build, events)
     store.actions.noteUse(of: build.hits)
     try workspace.tree.save()
     try history.save()
-    events.emit(Event(.buildFinished, exitCode: Int(outcome.exitCode)))
+    events.emit(Event(.buildFinished, exitCode: Int(outcome.exitCode), cache: cache))
     return outcome
   }
 }

@@ -68,7 +68,7 @@ extension Work {
       if case .rootfs(let rootfs) = kind { isHermetic = rootfs.lock != nil }
     }
     return SharedRequest(
-      action: RemoteBlob(action.digest, size: action.action.count), key: key.fingerprint, label: target.label.description, rule: target.rule.rawValue,
-      outputs: outputs, isHermetic: isHermetic)
+      action: RemoteBlob(action.digest, size: action.action.count), key: key.fingerprint,
+      label: target.label.description, rule: target.rule.rawValue, outputs: outputs, isHermetic: isHermetic)
   }
 }

@@ -1,3 +1,5 @@
+import Caching
+
 extension Event {
   /// The format of the line; raised when a reader of the older one would misread it.
   package static let formatVersion = 1
@@ -22,8 +24,30 @@ extension Event {
     line.add("text", bytes: text)
     line.add("log", log)
     line.add("message", message)
+    line.add("miss", miss)
     line.add("counts", object: counts?.json)
+    line.add("cache", object: cache?.json)
     return line.text + [UInt8(ascii: "\n")]
+  }
+}
+
+extension CacheStatistics {
+  package var json: JSONLine {
+    var line = JSONLine()
+    line.add("local", object: local.json)
+    line.add("remote", object: remote?.json)
+    return line
+  }
+}
+
+extension TierStatistics {
+  fileprivate var json: JSONLine {
+    var line = JSONLine()
+    for field in fields { line.add(field.name, number: field.value) }
+    var reasons = JSONLine()
+    for (reason, count) in misses.sorted(by: { $0.key < $1.key }) { reasons.add(reason, number: "\(count)") }
+    line.add("misses", object: reasons)
+    return line
   }
 }
 

@@ -1,3 +1,5 @@
+import Caching
+
 /// One thing that happened in a build.
 ///
 /// The console, `--events`, `--trace` and the reports are all made from these and from nothing else.
@@ -66,12 +68,16 @@ package struct Event: Hashable, Sendable {
   package var message: String?
   /// In `build.finished`.
   package var counts: Counts?
+  /// In `build.finished`, where results were looked up.
+  package var cache: CacheStatistics?
+  /// Why no tier of the cache had it, of a target that was executed.
+  package var miss: String?
 
   package init(
     _ kind: Kind, label: String? = nil, rule: String? = nil, key: String? = nil, outcome: Outcome? = nil,
     verdict: Verdict? = nil, reason: String? = nil, exitCode: Int? = nil, durationMs: Int? = nil,
     attempt: Int? = nil, targets: Int? = nil, text: [UInt8]? = nil, log: String? = nil, message: String? = nil,
-    counts: Counts? = nil
+    counts: Counts? = nil, cache: CacheStatistics? = nil
   ) {
     self.kind = kind
     self.label = label
@@ -88,5 +94,6 @@ package struct Event: Hashable, Sendable {
     self.log = log
     self.message = message
     self.counts = counts
+    self.cache = cache
   }
 }

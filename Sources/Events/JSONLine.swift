@@ -22,6 +22,15 @@ package struct JSONLine {
     add(name, String(decoding: value, as: UTF8.self))
   }
 
+  /// A number that is written already, under a name of any bytes.
+  package mutating func add(_ name: String, number: String) {
+    if bytes.count > 1 { bytes.append(UInt8(ascii: ",")) }
+    var name = name
+    name.withUTF8 { addString($0) }
+    bytes.append(UInt8(ascii: ":"))
+    bytes.append(contentsOf: number.utf8)
+  }
+
   package mutating func add(_ name: StaticString, object: JSONLine?) {
     guard let object else { return }
     addName(name)

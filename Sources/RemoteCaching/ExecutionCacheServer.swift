@@ -28,7 +28,7 @@ package final class ExecutionCacheServer: RemoteServer {
     channel = try ExecutionChannel(address, access)
   }
 
-  package func close() async { await channel.close() }
+  package func close() async { channel.close() }
 
   // MARK: Capabilities
 

@@ -66,11 +66,11 @@ final class ExecutionChannel: Sendable {
     metadata = Self.metadata(access.credential)
   }
 
-  func close() async {
+  func close() {
     client.beginGracefulShutdown()
-    // Whoever closes waits for no answer any more, and a server that hangs would never give the last one.
+    // Whoever closes waits for no answer any more. The connection's end is not waited for either: a server that refused a
+    // call, or hangs, draws it out for seconds.
     connections.cancel()
-    await connections.value
   }
 
   private static func metadata(_ credential: RemoteCacheAccess.Credential?) -> Metadata {
@@ -184,6 +184,7 @@ final class ExecutionChannel: Sendable {
     let text = "\(error.code): \(error.message)"
     switch error.code {
     case .unauthenticated, .permissionDenied: return failure(.denied, method, text)
+    case .unimplemented: return failure(.unsupported, method, text)
     case .notFound: return failure(.absent, method, text)
     case .deadlineExceeded: return failure(.timeout, method, "no answer within the time limit")
     case .unavailable: return failure(.connection, method, text)

@@ -57,8 +57,8 @@ package struct RemoteProbe: Sendable {
     result.stdoutDigest = REAPIDigest(file.digest, size: file.size)
     try await server.putResult(result.signed(action.digest, by: key).canonicalBytes, of: action)
     let back = try await server.result(of: action) ?? []
-    keepsSignatures =
-      (try? REAPIActionResult(serializedBytes: back))?.trust(action.digest, among: [key.trusted]) == .signed(by: key.trusted)
+    let kept = try? REAPIActionResult(serializedBytes: back)
+    keepsSignatures = kept?.trust(action.digest, among: [key.trusted]) == .signed(by: key.trusted)
     takesWrongBytes = try await server.takes(random(64), as: Digest(of: random(32)))
   }
 }

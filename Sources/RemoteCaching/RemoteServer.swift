@@ -63,6 +63,8 @@ package struct RemoteFailure: Error, Hashable, Sendable, CustomStringConvertible
     case tls
     /// It wants other credentials (401), or does not allow this (403).
     case denied
+    /// It does not do this (405, 501).
+    case unsupported
     /// It takes no blob as large as this (413).
     case tooLarge
     /// It is busy (429).
@@ -98,5 +100,5 @@ package struct RemoteFailure: Error, Hashable, Sendable, CustomStringConvertible
   }
 
   /// Whether the next question would fail as well.
-  package var isFinal: Bool { reason == .denied || reason == .tls }
+  package var isFinal: Bool { reason == .denied || reason == .tls || reason == .unsupported }
 }

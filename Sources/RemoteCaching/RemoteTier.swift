@@ -41,11 +41,13 @@ package final class RemoteTier: SharedResults {
 
   private struct State {
     var breaker: CircuitBreaker
-    var statistics = RemoteStatistics()
+    var statistics = TierStatistics()
     var uploads: [Int: Task<Void, Never>] = [:]
     var nextUpload = 0
     /// Why the last result was not given away.
     var refusal: RemoteFailure?
+    /// The server takes nothing from this client, which may still read.
+    var isReadOnly = false
     /// Blobs that the server is known to have.
     var present: Set<Digest> = []
     var estimate = TransferEstimate()
@@ -69,7 +71,7 @@ package final class RemoteTier: SharedResults {
     self.init(server, settings) { ContinuousClock.now - start }
   }
 
-  package var statistics: RemoteStatistics { state.withLock { $0.statistics } }
+  package var statistics: TierStatistics { state.withLock { $0.statistics } }
 
   // MARK: Asking
 
@@ -81,7 +83,7 @@ package final class RemoteTier: SharedResults {
     await permits.take()
     defer { permits.giveBack() }
     let start = clock()
-    guard state.withLock({ $0.breaker.mayAsk(at: start) }) else { return nil }
+    guard state.withLock({ !(lanes != nil && $0.isReadOnly) && $0.breaker.mayAsk(at: start) }) else { return nil }
     do throws(RemoteFailure) {
       let value = try await question()
       state.withLock { $0.breaker.succeeded() }
@@ -89,9 +91,15 @@ package final class RemoteTier: SharedResults {
     } catch {
       let now = clock()
       state.withLock {
-        $0.breaker.failed(error, from: start, at: now)
         $0.statistics.failures += 1
         if lanes != nil { $0.refusal = error }
+        if lanes != nil, error.reason == .denied || error.reason == .unsupported {
+          // It answered, after all.
+          $0.isReadOnly = true
+          $0.breaker.succeeded()
+        } else {
+          $0.breaker.failed(error, from: start, at: now)
+        }
       }
       return nil
     }
@@ -110,7 +118,9 @@ package final class RemoteTier: SharedResults {
       case .hit(let record):
         state.statistics.hits += 1
         state.statistics.savedSeconds += Double(record.duration) / 1000
-      case .miss(let reason): state.statistics.misses[reason ?? "not asked", default: 0] += 1
+      case .miss(let reason):
+        // What stands behind a comma is of this one result.
+        state.statistics.misses[String((reason ?? "").prefix { $0 != "," }), default: 0] += 1
       }
       if answer != nil { state.estimate.noteLatency((end - start).seconds) }
     }
@@ -124,7 +134,8 @@ package final class RemoteTier: SharedResults {
     switch result.trust(request.action.digest, among: settings.trust) {
     case .signed: break
     case .forged: return .miss("its result is wrongly signed")
-    case .stranger(let key) where !settings.trust.isEmpty: return .miss("its result is signed by \(key), not trusted")
+    case .stranger(let key) where !settings.trust.isEmpty:
+      return .miss("its result is signed by a key that is not trusted, \(key)")
     case .unsigned where !settings.trust.isEmpty: return .miss("its result is not signed")
     case .stranger, .unsigned:
       if !request.isHermetic { return .miss("its result is not signed by a trusted key, and saw the network") }
@@ -299,27 +310,6 @@ package final class RemoteTier: SharedResults {
   }
 }
 
-/// What the remote tier did in one build.
-package struct RemoteStatistics: Hashable, Sendable {
-  package var hits = 0
-  /// By reason.
-  package var misses: [String: Int] = [:]
-  package var failures = 0
-  /// Blobs that a result named and the server had no more.
-  package var lostBlobs = 0
-  package var bytesDown = 0
-  package var bytesUp = 0
-  package var uploads = 0
-  /// Results that were not given: no time, or no server.
-  package var uploadsLeft = 0
-  /// Of waiting for answers, in sum over all at once.
-  package var seconds = 0.0
-  /// That the hits' actions took where they ran.
-  package var savedSeconds = 0.0
-
-  package init() {}
-}
-
 /// What an answer takes, and how many bytes come in a second: moving averages.
 struct TransferEstimate {
   private var latency: Double?
@@ -367,8 +357,4 @@ extension Store {
     }
     return blobs.sorted { $0.digest < $1.digest }
   }
-}
-
-extension Duration {
-  var seconds: Double { Double(components.seconds) + Double(components.attoseconds) * 1e-18 }
 }

@@ -198,6 +198,7 @@ package final class WebCacheServer: RemoteServer {
       switch status {
       case 200..<300: .content
       case 401, 403, 407: .denied
+      case 405, 501: .unsupported
       case 413: .tooLarge
       case 429: .throttled
       default: .server

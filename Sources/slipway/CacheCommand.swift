@@ -1,7 +1,9 @@
 import ArgumentParser
 import Caching
+import Console
 import Diagnostics
 import Engine
+import Events
 
 struct CacheCommand: ParsableCommand {
   static let configuration = CommandConfiguration(
@@ -17,17 +19,23 @@ struct CacheCommand: ParsableCommand {
     @Flag(help: "Print JSON, with bytes.") var json = false
 
     func run() throws {
-      let statistics = try store().statistics()
+      let store = try store()
+      let statistics = try store.statistics()
+      let totals = try store.totals()
       let classes = [
         ("blobs", statistics.blobs), ("trees", statistics.trees), ("layers", statistics.layers),
         ("results", statistics.records), ("failures", statistics.failures),
       ]
       if json {
         let fields = classes.map { "\"\($0.0)\":{\"count\":\($0.1.count),\"bytes\":\($0.1.bytes)}" }
-        return print("{\(fields.joined(separator: ",")),\"bytes\":\(statistics.bytes)}")
+        let tiers = String(decoding: totals.json.text, as: UTF8.self)
+        return print("{\(fields.joined(separator: ",")),\"bytes\":\(statistics.bytes),\"tiers\":\(tiers)}")
       }
       for (name, value) in classes { print("\(name)\t\(value.count)\t\(ByteText.short(value.bytes))") }
       print("total\t\t\(ByteText.short(statistics.bytes))")
+      for (name, tier) in [("local tier", totals.local), ("remote tier", totals.remote ?? TierStatistics())] {
+        if let text = Summary.tier(tier) { print("\(name)\t\(text)") }
+      }
     }
   }
 
@@ -89,7 +97,7 @@ struct CacheCommand: ParsableCommand {
       commandName: "doctor", abstract: "Uses a remote cache once, and says what it is like.")
 
     @OptionGroup var common: CommonOptions
-    @Argument(help: "Its URL: http://, https://.") var url: String
+    @Argument(help: "Its URL: grpc://, grpcs://, http://, https://.") var url: String
 
     func run() async throws {
       let findings = try await Session.examineRemoteCache(url, store: store())

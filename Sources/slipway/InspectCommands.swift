@@ -28,9 +28,14 @@ struct ExplainCommand: AsyncParsableCommand {
     commandName: "explain", abstract: "Says why a target would run, or why it was a hit.")
 
   @OptionGroup var target: TargetArguments
+  @OptionGroup var cache: RemoteCacheOptions
 
   func run() async throws {
-    print(try await target.common.session().explain(target.label, platforms: target.platforms.chosen), terminator: "")
+    var options = BuildOptions()
+    cache.apply(to: &options)
+    let session = try target.common.session()
+    print(
+      try await session.explain(target.label, platforms: target.platforms.chosen, options: options), terminator: "")
   }
 }
 

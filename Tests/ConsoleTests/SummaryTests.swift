@@ -1,3 +1,4 @@
+import Caching
 import Console
 import Events
 import Testing
@@ -66,5 +67,23 @@ import Testing
     #expect(
       Summary.tests(tests) == "10 tests: 2 passed, 1 flaky, 1 failed, 1 timed out, 1 without tests, 4 skipped")
     #expect(Summary.tests(Counts.Tests()) == "0 tests")
+  }
+
+  @Test func `a tier of the cache is summed up by what it did`() {
+    var tier = TierStatistics()
+    #expect(Summary.tier(tier) == nil)
+    tier.misses = ["no result": 1]
+    #expect(Summary.tier(tier) == "1 miss (no result 1)")
+    tier.hits = 14
+    tier.savedSeconds = 72.9
+    tier.misses["not signed"] = 2
+    tier.bytesDown = 1_300_000
+    tier.uploads = 1
+    tier.bytesUp = 2048
+    #expect(
+      Summary.tier(tier)
+        == "14 hits (1m12s saved), 3 misses (not signed 2, no result 1), 1.2 MiB down, 1 result up (2.0 KiB)")
+    tier.savedSeconds = .infinity
+    #expect(Summary.tier(tier)?.hasPrefix("14 hits (") == true)
   }
 }

@@ -68,6 +68,10 @@ import Testing
     let second = try build(there, "//...")
     #expect(second.executed == [] && second.hitRemote == Self.targets, "\(second.error)")
     #expect(second.error.contains("5 remote"), "\(second.error)")
+    #expect(second.error.contains("\nRemote cache: 5 hits"), "\(second.error)")
+    let totals = try there.run("cache", "stat").standardOutput
+    #expect(totals.contains("\nlocal tier\t5 misses (never built 5)\n"), "\(totals)")
+    #expect(totals.contains("\nremote tier\t5 hits"), "\(totals)")
     #expect(requests("GET /cas/") == 0)
     // What was taken from elsewhere is known here now, bytes or none.
     let third = try build(there, "//...")
@@ -219,11 +223,25 @@ import Testing
       try project.write("slipway.yaml", "slipway: 1\nname: demo\ncache: {trust: ['\(keys[0].text)']}\n")
       return project
     }
+    let distrustful = try trusting()
+    func expectExplained(_ reason: String) throws {
+      let text = try distrustful.run("explain", "//base:image", "--remote-cache", url).standardOutput
+      #expect(text.hasSuffix("\n  = remote cache: \(reason)\n"), "\(text)")
+    }
+    try expectExplained("no result")
     _ = try build(try machine(), key: keys[1].path)
-    #expect(try build(try trusting()).executed == Self.targets, "signed by somebody else")
+    try expectExplained("its result is signed by a key that is not trusted, \(keys[1].text)")
+    let distrusting = try build(distrustful)
+    #expect(distrusting.executed == Self.targets, "signed by somebody else")
+    #expect(
+      distrusting.error.contains("Remote cache: 5 misses (its result is signed by a key that is not trusted 5)"),
+      "\(distrusting.error)")
     let giver = try trusting()
     #expect(try build(giver, key: keys[0].path).executed == Self.targets)
-    #expect(try build(try trusting()).hitRemote == Self.targets)
+    let last = try trusting()
+    let known = try last.run("explain", "//app:unit", "--remote-cache", url)
+    #expect(known.standardOutput.hasPrefix("hit in the remote cache ("), "\(known.standardOutput)")
+    #expect(try build(last).hitRemote == Self.targets)
   }
 }
 

@@ -80,7 +80,8 @@ final class Chance: Sendable {
     for (signer, trust, isHermetic, expected) in [
       (nil, [], true, "a hit"), (nil, [], false, "is not signed by a trusted key"),
       (nil, [ours.trusted], true, "is not signed"), (ours, [ours.trusted], false, "a hit"),
-      (others, [ours.trusted], true, "signed by \(others.trusted)"), (others, [], true, "a hit"),
+      (others, [ours.trusted], true, "signed by a key that is not trusted, \(others.trusted)"),
+      (others, [], true, "a hit"),
     ] as [(SigningKey?, Set<TrustedKey>, Bool, String)] {
       let (server, _, request) = try await filled { $0.signingKey = signer }
       var asked = request
