@@ -10,6 +10,9 @@ package protocol RemoteServer: Sendable {
   /// How many bytes of small blobs are brought or given at once; 0 where each is asked for alone.
   var batchBytes: Int { get }
 
+  /// Up to how many bytes a blob is given sooner than asked about.
+  var giftBytes: Int { get }
+
   /// The encoded REAPI `ActionResult` of an action; nil where there is none.
   func result(of action: RemoteBlob) async throws(RemoteFailure) -> [UInt8]?
 

@@ -50,6 +50,8 @@ package final class RemoteTier: SharedResults {
     var isReadOnly = false
     /// Blobs that the server is known to have.
     var present: Set<Digest> = []
+    /// Blobs that it did not give, or not whole, whatever it says that it has.
+    var spoilt: Set<Digest> = []
     var estimate = TransferEstimate()
   }
 
@@ -223,6 +225,7 @@ package final class RemoteTier: SharedResults {
         } else {
           state.statistics.lostBlobs += 1
           state.present.remove(blob.digest)
+          state.spoilt.insert(blob.digest)
         }
       }
     }
@@ -250,9 +253,15 @@ package final class RemoteTier: SharedResults {
     defer { state.withLock { isGiven ? ($0.statistics.uploads += 1) : ($0.statistics.uploadsLeft += 1) } }
     guard !Task.isCancelled, let blobs = try? store.blobs(of: record) else { return }
     let server = server
-    let unknown = state.withLock { state in blobs.filter { !state.present.contains($0.digest) } }
-    let missing = await ask(givingOn: lanes) { () async throws(RemoteFailure) in try await server.missing(unknown) }
-    guard let missing else { return }
+    let (present, spoilt) = state.withLock { ($0.present, $0.spoilt) }
+    let unknown = blobs.filter { !present.contains($0.digest) }
+    let asked = unknown.filter { $0.size > server.giftBytes && !spoilt.contains($0.digest) }
+    var missing = unknown.filter { $0.size <= server.giftBytes || spoilt.contains($0.digest) }
+    if !asked.isEmpty {
+      let found = await ask(givingOn: lanes) { () async throws(RemoteFailure) in try await server.missing(asked) }
+      guard let found else { return }
+      missing += found
+    }
     let areThere = await withTaskGroup(of: Bool.self) { group in
       for batch in packed(missing, limit: server.batchBytes) {
         group.addTask {
@@ -277,6 +286,7 @@ package final class RemoteTier: SharedResults {
     state.withLock { state in
       state.statistics.bytesUp += sent
       state.present.formUnion(blobs.map(\.digest))
+      state.spoilt.subtract(blobs.map(\.digest))
     }
   }
 

@@ -103,12 +103,16 @@ final class MemoryServer: RemoteServer {
 
   let url = "memory://"
   let batchBytes: Int
+  let giftBytes = 0
   let state = Mutex(State())
   private let fault: @Sendable () -> Fault
+  /// Why it takes nothing.
+  private let gifts: RemoteFailure.Reason?
 
-  init(batchBytes: Int = 0, _ fault: @escaping @Sendable () -> Fault = { .none }) {
+  init(batchBytes: Int = 0, gifts: RemoteFailure.Reason? = nil, _ fault: @escaping @Sendable () -> Fault = { .none }) {
     self.batchBytes = batchBytes
     self.fault = fault
+    self.gifts = gifts
   }
 
   var questions: Int { state.withLock { $0.questions } }
@@ -139,6 +143,7 @@ final class MemoryServer: RemoteServer {
 
   func putResult(_ result: [UInt8], of action: RemoteBlob) async throws(RemoteFailure) {
     _ = try ask()
+    if let gifts { throw RemoteFailure(gifts, "PUT memory://: it takes nothing") }
     state.withLock { $0.results[action.digest] = result }
   }
 
@@ -167,6 +172,7 @@ final class MemoryServer: RemoteServer {
 
   func upload(_ blobs: [RemoteBlob], from store: Store) async throws(RemoteFailure) {
     _ = try ask()
+    if let gifts { throw RemoteFailure(gifts, "PUT memory://: it takes nothing") }
     for blob in blobs {
       do {
         let bytes = try store.read(blob.digest, limit: 1 << 30)

@@ -113,6 +113,40 @@ final class Chance: Sendable {
     #expect(tier.statistics.uploads == 0)
   }
 
+  @Test func `a blob of other bytes that the server calls right is given again`() async throws {
+    let (server, record, request) = try await filled()
+    let log = try #require(record.log)
+    server.state.withLock { $0.blobs[log.digest] = [UInt8](repeating: 0, count: log.size) }
+    let tier = tier(server)
+    #expect(await !tier.fetch(record.artifacts, into: fixture.there, insteadOf: nil))
+    // As a build does that made the result again.
+    tier.offer(record, as: request, from: fixture.here)
+    await tier.finish(within: .seconds(30))
+    #expect(tier.statistics.lostBlobs == 1 && tier.statistics.uploads == 1)
+    #expect(server.state.withLock { $0.blobs[log.digest] } == Array("log".utf8))
+  }
+
+  @Test func `whoever may not write reads on`() async throws {
+    let (full, record, request) = try await filled()
+    for reason in [RemoteFailure.Reason.denied, .unsupported] {
+      let server = MemoryServer(gifts: reason)
+      server.state.withLock { $0 = full.state.withLock { $0 } }
+      let tier = tier(server) { $0.connections = 1 }
+      for text in ["a", "b", "c", "d", "e"] {
+        let other = try fixture.record(text)
+        tier.offer(other, as: fixture.request(other), from: fixture.here)
+      }
+      while tier.statistics.uploadsLeft < 5 { try await Task.sleep(for: .milliseconds(1)) }
+      guard case .hit = await tier.lookup(request) else {
+        Issue.record("left alone after \(reason)")
+        continue
+      }
+      #expect(await tier.fetch(record.artifacts, into: try Store(root: fixture.sub("\(reason)")), insteadOf: nil))
+      await tier.finish(within: .seconds(30))
+      #expect(tier.warning?.message.hasPrefix("5 results were not uploaded") == true)
+    }
+  }
+
   @Test func `a server that refuses is left alone at once, one that fails after three times`() async throws {
     for (reason, questions) in [(RemoteFailure.Reason.denied, 1), (.tls, 1), (.connection, 3), (.server, 3)] {
       let server = MemoryServer { .fails(reason) }
