@@ -77,11 +77,15 @@ extension Build {
   func recover(_ id: Int) -> [(node: Int, work: Work)]? {
     recoveries[id, default: 0] += 1
     guard recoveries[id, default: 0] <= 3 else { return nil }
+    guard let dependent = plan.targets[plan.graph.nodes[id].label], let needs = try? prepare(dependent).needs else {
+      return nil
+    }
+    let lacking = needs.filter { store.firstMissing(of: $0) != nil }
     var producers: Set<Int> = []
     var works: [(node: Int, work: Work)] = []
     for edge in plan.graph.nodes[id].dependencies {
       guard let producer = plan.graph.index(of: edge.target), let target = plan.targets[edge.target],
-        (planner.outputs[edge.target] ?? []).contains(where: { store.firstMissing(of: $0.artifact) != nil })
+        (planner.outputs[edge.target] ?? []).contains(where: { explains(lacking, $0.artifact) })
       else { continue }
       producers.insert(producer)
       guard awaited[producer] == nil else { continue }
@@ -92,6 +96,20 @@ extension Build {
     if producers.isEmpty { return nil }
     for producer in producers { awaited[producer, default: []].insert(id) }
     return works
+  }
+
+  /// Whether bytes that are lacking may be those of an output.
+  private func explains(_ lacking: [Artifact], _ output: Artifact) -> Bool {
+    guard store.firstMissing(of: output) != nil else { return false }
+    guard case .image(let image) = output else { return true }
+    // Whoever runs in an image needs its layers alone, and those that are unpacked not even packed.
+    return lacking.contains { need in
+      switch need {
+      case .image: true
+      case .file(let file): image.layers.contains { $0.digest == file.digest }
+      case .directory: false
+      }
+    }
   }
 
   /// Takes in what a producer gave when it ran again; gives the dependents that lack nothing more.

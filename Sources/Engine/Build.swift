@@ -227,6 +227,7 @@ package final class Build {
     verdicts[id] = record.verdict
     history.note(target.label, key: record.key, milliseconds: record.duration)
     hits.append(record.key)
+    if tier == .hitRemote { remoteSeconds[id] = Double(record.duration) / 1000 }
     if tier == .hitLocal {
       localStatistics.hits += 1
       localStatistics.savedSeconds += Double(record.duration) / 1000
@@ -241,7 +242,11 @@ package final class Build {
     if let platform = target.platform, target.rule.runsCommand || target.rule == .rootfs {
       try emulation.require(target.label, for: platform, host: Workspace.platform)
     }
+    let remote = plan.graph.nodes[id].dependencies.compactMap { edge in
+      plan.graph.index(of: edge.target).flatMap { remoteSeconds[$0] }
+    }
     pending[id] = work
+    pending[id]?.remakeSeconds = remote.isEmpty ? nil : remote.reduce(0, +)
     reasons[id] = reason
     scheduler.requestExecution(id)
   }
@@ -268,6 +273,9 @@ package final class Build {
 
   /// Why no tier had a hit, of nodes that are executed; the local one, of nodes that the remote one is asked about.
   private var reasons: [Int: String] = [:]
+
+  /// How long the actions of remote hits took, by node.
+  private var remoteSeconds: [Int: Double] = [:]
 
   /// What the local tier did.
   private(set) var localStatistics = TierStatistics()
@@ -361,7 +369,13 @@ package final class Build {
         try workspace.tree.refresh(.packages([error.package]))
         return try prepareAgain(id, target, &scheduler)
       case .failure(is LostInputs):
-        if let works = recover(id) { return works }
+        if let works = recover(id) {
+          for (_, work) in works {
+            let target = work.target
+            events.emit(Event(.actionStarted, label: target.label.description, rule: target.rule.rawValue))
+          }
+          return works
+        }
         throw Diagnostic.error(
           "cannot build \(label): bytes that it reads are gone from every cache", cause: .environment,
           hints: ["slipway build \(label) --remote-cache '' does without the remote cache"])
@@ -378,11 +392,7 @@ package final class Build {
     let (label, record) = (target.label, done.record)
     history.note(label, key: record.key, milliseconds: record.duration)
     verdicts[id] = record.verdict
-    events.emit(
-      Event(
-        .actionFinished, label: label.description, rule: target.rule.rawValue, key: record.key.description,
-        outcome: done.wasHit ? .hitLocal : record.isUsable ? .executed : .failed, exitCode: Int(record.exitCode),
-        durationMs: Int(record.duration)))
+    reportAction(target, record, wasHit: done.wasHit)
     if record.isUsable {
       planner.outputs[label] = record.outputs
       noteVerified(target, record)
@@ -393,6 +403,14 @@ package final class Build {
       finish(id, target, .failed, record: record)
       scheduler.finished(id, .failed)
     }
+  }
+
+  private func reportAction(_ target: Target, _ record: ActionRecord, wasHit: Bool) {
+    events.emit(
+      Event(
+        .actionFinished, label: target.label.description, rule: target.rule.rawValue, key: record.key.description,
+        outcome: wasHit ? .hitLocal : record.isUsable ? .executed : .failed, exitCode: Int(record.exitCode),
+        durationMs: Int(record.duration)))
   }
 
   /// The work of a node whose key may be another one by now; none when that key has a result here.
@@ -413,6 +431,7 @@ package final class Build {
   private func resume(after id: Int, _ target: Target, _ record: ActionRecord, _ scheduler: inout Scheduler) throws
     -> [(node: Int, work: Work)]
   {
+    reportAction(target, record, wasHit: false)
     guard record.isUsable else {
       throw Diagnostic.error(
         "\(target.label), whose bytes are gone from every cache, failed when it ran again (\(record.failureReason))",

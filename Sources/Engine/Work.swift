@@ -30,6 +30,8 @@ struct Work: Sendable {
   /// What the remote tier calls it; nil without one, or where it could not be told.
   var request: SharedRequest?
   var shared: (any SharedResults)?
+  /// That those actions took whose outputs it reads and only the remote tier has; nil where there are none.
+  var remakeSeconds: Double?
 
   /// A result that another process stored while this one waited for the lock.
   func current() -> ActionRecord? {
@@ -59,7 +61,9 @@ extension Build {
       if let record = work.current() {
         return Execution(node: node, result: .success(.init(record: record, wasHit: true)))
       }
-      if let shared = work.shared, await !shared.fetch(work.needs, into: work.actions.store, insteadOf: nil) {
+      if let shared = work.shared,
+        await !shared.fetch(work.needs, into: work.actions.store, insteadOf: work.remakeSeconds)
+      {
         throw LostInputs()
       }
       var attempt = 0

@@ -130,6 +130,50 @@ import Testing
     #expect(try there.output("//more:look") == "hello\nmade\nhello\nmade\n")
   }
 
+  @Test func `what would take longer to bring than to make is made`() throws {
+    func fill(_ project: Project, suffix: String) throws {
+      func made(_ name: String) -> String {
+        "{rule: action, image: //base:image, run: [sh, -c, 'head -c 400000 /dev/zero | tr \"\\0\" \(name) >out'], "
+          + "outputs: {out: out}}"
+      }
+      func read(_ input: String) -> String {
+        "{rule: action, image: //base:image, inputs: [\(input)], outputs: {sum: sum}, "
+          + "run: [sh, -c, 'cat /src/slow/out | md5sum >sum; echo \(suffix)']}"
+      }
+      try project.write(
+        "slow/targets.yaml",
+        """
+        targets:
+          a: \(made("a"))
+          b: \(made("b"))
+          first: \(read("':a'"))
+          second: {rule: action, image: //base:image, inputs: [':b', ':first'], outputs: {sum: sum},
+            run: [sh, -c, 'md5sum <out >both; cat sum >>both; mv both sum; echo \(suffix)']}
+
+        """)
+    }
+    let folder = FilePath(here.folder).appending("slow")
+    mkdir(folder.string, 0o755)
+    // What is larger than a few pages comes by drops.
+    let slow = try CacheServer.nginx(in: folder, location: "limit_rate 300k; limit_rate_after 64k;")
+    let url = "http://127.0.0.1:\(slow.port)"
+    try fill(here, suffix: "one")
+    let first = try build(here, "//slow/...", at: url)
+    #expect(first.status == 0, "\(first.error)")
+    let there = try machine()
+    try fill(there, suffix: "two")
+    // Both readers are new. The first one brings what it reads, as nobody knows how long that takes; by then it is known.
+    let second = try build(there, "//slow:second", at: url, options: ["--jobs", "1"])
+    #expect(second.status == 0, "\(second.error)")
+    let ran = second.events.rows.filter { $0["type"] == "action.finished" }.compactMap { $0["label"] }
+    #expect(ran == ["//slow:first", "//slow:b", "//slow:second"])
+    #expect(second.hitRemote.contains("//slow:b") && second.executed == ["//slow:first", "//slow:second"])
+    let local = try machine()
+    try fill(local, suffix: "two")
+    #expect(try local.build("//slow:second").status == 0)
+    #expect(try there.output("//slow:second") == local.output("//slow:second"))
+  }
+
   @Test(arguments: ["cas", "one", "corrupt", "ac"])
   func `what the server lost or spoilt is made again, and given again`(loss: String) throws {
     _ = try build(here, "//...")
