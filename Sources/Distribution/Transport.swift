@@ -172,7 +172,10 @@ final class Transport: Sendable {
   }
 
   private static func tlsText(_ text: String) -> String {
-    if text.contains("CERTIFICATE_VERIFY_FAILED") { return "the certificate is not signed by a trusted authority" }
+    // Which of both it is, the library does not tell.
+    if text.contains("CERTIFICATE_VERIFY_FAILED") {
+      return "the certificate is not signed by a trusted authority, or has expired"
+    }
     if text.contains("WRONG_VERSION_NUMBER") || text.contains("HTTP_REQUEST") { return "the server does not speak TLS" }
     return "the TLS handshake failed"
   }

@@ -74,7 +74,7 @@ import Testing
     #expect(
       text == """
         error: cannot pull \(name): HEAD https://127.0.0.1:\(registry.port)/v2/a/b/manifests/1: \
-        the certificate is not signed by a trusted authority
+        the certificate is not signed by a trusted authority, or has expired
         hint: if its authority is one of your own, name its PEM file in slipway.yaml: \
         registries: {127.0.0.1:\(registry.port): {ca: FILE}}
 
