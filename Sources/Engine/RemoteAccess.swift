@@ -52,7 +52,8 @@ extension Session {
       }
       tier.signingKey = key
     }
-    var access = RemoteCacheAccess(environment: environment)
+    var access = try RemoteCacheAccess(environment: environment)
+    tier.breaker.budget = max(tier.breaker.budget, access.patience * 2)
     if let authority = settings.remote?.authority {
       access.authorities = [workspace.root.pushing(FilePath(authority.value))]
     }
@@ -102,7 +103,7 @@ extension Session {
   ///
   /// - Throws: What failed first, with what to do about it.
   package static func examineRemoteCache(_ url: String, store: Store) async throws -> [(name: String, value: String)] {
-    let server = try server(at: url, RemoteCacheAccess(environment: RegistryAccess.environment()))
+    let server = try server(at: url, try RemoteCacheAccess(environment: RegistryAccess.environment()))
     let probe: RemoteProbe
     do { probe = try await RemoteProbe(server, through: store) } catch let failure as RemoteFailure {
       await server.close()

@@ -114,8 +114,10 @@ package struct RemoteCacheAccess: Sendable {
       "a certificate or key for the remote cache \(address) is no PEM that can be used: \(error)", cause: .environment)
   }
 
-  /// `SLIPWAY_REMOTE_CACHE_TOKEN`, or `…_USER` and `…_PASSWORD`.
-  package init(environment: [String: String]) {
+  /// `SLIPWAY_REMOTE_CACHE_TOKEN`, or `…_USER` and `…_PASSWORD`; `…_CERTIFICATE`, `…_KEY`, `…_TIMEOUT`.
+  ///
+  /// - Throws: A diagnostic for a time that is none.
+  package init(environment: [String: String]) throws {
     func variable(_ name: String) -> String? {
       environment["SLIPWAY_REMOTE_CACHE_" + name].flatMap { $0.isEmpty ? nil : $0 }
     }
@@ -126,5 +128,12 @@ package struct RemoteCacheAccess: Sendable {
     }
     certificate = variable("CERTIFICATE").map { FilePath($0) }
     key = variable("KEY").map { FilePath($0) }
+    if let text = variable("TIMEOUT") {
+      guard let seconds = ByteText.seconds(text), (1...600).contains(seconds) else {
+        throw Diagnostic.error(
+          "`\(text)` in SLIPWAY_REMOTE_CACHE_TIMEOUT is no time between 1s and 10m", hints: ["such as 5s"])
+      }
+      patience = .seconds(seconds)
+    }
   }
 }

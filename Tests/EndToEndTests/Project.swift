@@ -125,6 +125,8 @@ final class Project {
   ) throws -> HostProcess {
     var all = [
       "XDG_CACHE_HOME": cache, "HOME": "\(folder)/home", "PATH": "/usr/local/bin:/usr/bin:/bin:/usr/sbin:/sbin",
+      // Other tests may take every processor for longer than a second.
+      "SLIPWAY_REMOTE_CACHE_TIMEOUT": "20s",
     ]
     all.merge(environment) { $1 }
     return try HostProcess(prefix + [Self.executable] + arguments, directory: root, environment: all, input: input)

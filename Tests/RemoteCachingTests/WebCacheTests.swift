@@ -1,4 +1,5 @@
 import Caching
+import Diagnostics
 import Digests
 import Glibc
 import SystemPackage
@@ -134,6 +135,23 @@ import Testing
       Issue.record("it answered")
     } catch { #expect(error.reason == .timeout, "\(error)") }
     await silent.close()
+  }
+
+  @Test func `the environment opens it, and a time that is none is an error`() throws {
+    let access = try RemoteCacheAccess(environment: [
+      "SLIPWAY_REMOTE_CACHE_TOKEN": "t", "SLIPWAY_REMOTE_CACHE_USER": "u", "SLIPWAY_REMOTE_CACHE_PASSWORD": "p",
+      "SLIPWAY_REMOTE_CACHE_KEY": "/k", "SLIPWAY_REMOTE_CACHE_CERTIFICATE": "", "SLIPWAY_REMOTE_CACHE_TIMEOUT": "5s",
+    ])
+    guard case .bearer("t")? = access.credential else {
+      Issue.record("the token counts before the password")
+      return
+    }
+    #expect(access.key == "/k" && access.certificate == nil && access.patience == .seconds(5))
+    for text in ["0s", "1", "1h", "soon", "-1s"] {
+      #expect(throws: Diagnostic.self) {
+        try RemoteCacheAccess(environment: ["SLIPWAY_REMOTE_CACHE_TIMEOUT": text])
+      }
+    }
   }
 
   @Test(arguments: [
