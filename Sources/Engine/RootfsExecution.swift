@@ -57,13 +57,7 @@ struct RootfsExecution: Sendable {
   static func lockPath(of target: Target) -> WorkspacePath? {
     guard let lock = target.declaration.rootfs?.lock?.value else { return nil }
     guard target.declaration.platforms.count > 1 else { return target.label.package.appending(lock) }
-    let platform = target.platform ?? Workspace.platform
-    let name = platform.split(separator: "/").dropFirst().joined(separator: "-")
-    let path = target.label.package.appending(lock)
-    guard let dot = path.name.lastIndex(of: "."), dot != path.name.startIndex else {
-      return target.label.package.appending("\(lock).\(name)")
-    }
-    return target.label.package.appending("\(lock.dropLast(path.name[dot...].count)).\(name)\(path.name[dot...])")
+    return RootFileSystem.lock(lock, for: target.platform ?? Workspace.platform, of: target.label.package)
   }
 
   private static func lockText(of target: Target, in workspace: Workspace) throws -> String? {

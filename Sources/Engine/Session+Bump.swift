@@ -93,13 +93,3 @@ extension Session {
     return "\(parts.tm_year + 1900)-\(two(parts.tm_mon + 1))-\(two(parts.tm_mday))"
   }
 }
-
-extension WorkspacePath {
-  /// Where Airbyte's repository has the page of a connector's documentation; `nil` for what is named like none.
-  var documentationPage: WorkspacePath? {
-    for (prefix, folder) in [("source-", "sources"), ("destination-", "destinations")] where name.hasPrefix(prefix) {
-      return WorkspacePath("docs/integrations/\(folder)/\(name.dropFirst(prefix.count)).md")
-    }
-    return nil
-  }
-}

@@ -13,18 +13,9 @@ import SystemPackage
 /// One checkout: its root, its settings, its kinds and its source files.
 package final class Workspace: PackageSource, Sendable {
   package let root: FilePath
-  package let settings: WorkspaceSettings
-  /// The texts of `slipway.yaml` and of all kinds.
-  package let sources: [SourceText]
-  /// `slipway.yaml` as written.
-  package let document: Node
-  package let kinds: [Kind]
+  let definition: WorkspaceDefinition
   package let tree: WorkingTree
-  /// Warnings of the workspace's own files.
-  package let warnings: [Diagnostic]
-  private let kindsDependOnPlatform: Bool
   private let loaded = Mutex<[WorkspacePath: LoadedPackage?]>([:])
-  private static let manifestLimit = 4 << 20
 
   /// The nearest folder at or above `folder` that holds a `slipway.yaml`.
   package static func locate(from folder: FilePath) throws -> FilePath {
@@ -42,38 +33,36 @@ package final class Workspace: PackageSource, Sendable {
   /// Reads settings and kinds and opens the index; throws a `DiagnosticList` with every mistake in them.
   package init(root: FilePath) throws {
     self.root = root
-    var diagnostics = DiagnosticList()
-    let text = try Self.read(root.appending("slipway.yaml"), name: "slipway.yaml")
-    guard
-      let (settings, document) = WorkspaceSettings.decode(
-        SourceText(file: "slipway.yaml", bytes: text), diagnostics: &diagnostics)
-    else { throw diagnostics }
-    self.settings = settings
-    self.document = document
-    let ignore = settings.ignore.compactMap { try? Glob($0.value) }
-    let state = root.appending(".slipway")
-    try Self.makeStateFolder(state)
-    tree = try WorkingTree(root: root, ignore: ignore, state: state.appending("index"))
-    var sources = [SourceText(file: "slipway.yaml", bytes: text)]
-    for path in try Self.kindFiles(settings, root: root) {
-      sources.append(SourceText(file: path, bytes: try Self.read(root.appending(path), name: path)))
-    }
-    for file in BuiltInKinds.files where file.path.hasSuffix(".yaml") && !file.path.contains("/") {
-      sources.append(SourceText(file: "@slipway//kinds:\(file.path)", bytes: file.bytes))
-    }
-    self.sources = sources
-    kindsDependOnPlatform = sources.dropFirst().contains { Self.namesPlatform($0.bytes) }
-    kinds = sources.dropFirst().compactMap { Kind.decode($0, diagnostics: &diagnostics) }
-    if diagnostics.hasErrors { throw diagnostics }
-    warnings = diagnostics.diagnostics
+    var tree: WorkingTree?
+    definition = try WorkspaceDefinition(
+      read: { try Self.read(root.appending($0), name: $0) },
+      names: { (try? Disk.names(inFolder: root.appending($0).string)) ?? [] },
+      settled: { tree = try Self.open(root, $0) })
+    self.tree = try tree ?? Self.open(root, definition.settings)
   }
+
+  /// Starts to read the index, too.
+  private static func open(_ root: FilePath, _ settings: WorkspaceSettings) throws -> WorkingTree {
+    let state = root.appending(".slipway")
+    try makeStateFolder(state)
+    return try WorkingTree(root: root, ignore: WorkspaceDefinition.ignored(settings), state: state.appending("index"))
+  }
+
+  package var settings: WorkspaceSettings { definition.settings }
+  /// The texts of `slipway.yaml` and of all kinds.
+  package var sources: [SourceText] { definition.sources }
+  /// `slipway.yaml` as written.
+  package var document: Node { definition.document }
+  package var kinds: [Kind] { definition.kinds }
+  /// Warnings of the workspace's own files.
+  package var warnings: [Diagnostic] { definition.warnings }
 
   private static func read(_ path: FilePath, name: String) throws -> [UInt8] {
     var status = stat()
     if stat(path.string, &status) == 0, status.st_mode & S_IFMT == S_IFDIR {
       throw Diagnostic.error("`\(name)` is a folder; a file is needed there")
     }
-    guard let bytes = try Disk.contents(of: path.string, limit: manifestLimit) else {
+    guard let bytes = try Disk.contents(of: path.string, limit: WorkspaceDefinition.manifestLimit) else {
       throw Diagnostic.error("cannot read `\(name)`: it is not there")
     }
     return bytes
@@ -86,21 +75,6 @@ package final class Workspace: PackageSource, Sendable {
     let file = try Disk.open(folder.appending(".gitignore").string, O_WRONLY | O_CREAT | O_TRUNC)
     defer { try? file.close() }
     try Array("*\n".utf8).withUnsafeBytes { try Disk.write(file, $0, path: folder.string) }
-  }
-
-  private static func kindFiles(_ settings: WorkspaceSettings, root: FilePath) throws -> [String] {
-    var found: [String] = []
-    for pattern in settings.kinds {
-      let folder = pattern.value.split(separator: "/").dropLast().joined(separator: "/")
-      guard pattern.value.contains("*") else {
-        found.append(pattern.value)
-        continue
-      }
-      let glob = try Glob(pattern.value)
-      let names = (try? Disk.names(inFolder: root.appending(folder).string)) ?? []
-      found += names.map { folder.isEmpty ? $0 : folder + "/" + $0 }.filter { glob.matches($0) }.sorted()
-    }
-    return found
   }
 
   // MARK: Packages
@@ -130,39 +104,7 @@ package final class Workspace: PackageSource, Sendable {
 
   /// Reads a package as its manifests read for a platform.
   func load(_ path: WorkspacePath, platform: String, _ diagnostics: inout DiagnosticList) -> LoadedPackage? {
-    let files = tree.files(in: path).map(\.path)
-    guard !files.isEmpty else { return nil }
-    func source(_ name: String, _ role: SourceText.Role) -> SourceText? {
-      guard files.contains(name) else { return nil }
-      let file = path.appending(name)
-      do {
-        return SourceText(file: file.string, bytes: try tree.read(file, limit: Self.manifestLimit), role: role)
-      } catch {
-        diagnostics.diagnostics.append(
-          (error as? Diagnostic) ?? .error("cannot read `\(file)`: \(error)", cause: .environment))
-        return nil
-      }
-    }
-    let metadata = source("metadata.yaml", .data)
-    let targets = source("targets.yaml", .template)
-    guard metadata != nil || targets != nil else { return nil }
-    let context = LoadingContext(settings: settings, kinds: kinds, platform: platform)
-    guard
-      let declaration = loadPackage(
-        path: path, metadata: metadata, targets: targets, files: files, context: context, diagnostics: &diagnostics)
-    else { return nil }
-    let dependsOnPlatform = kindsDependOnPlatform || targets.map { Self.namesPlatform($0.bytes) } ?? false
-    return LoadedPackage(declaration: declaration, files: files, dependsOnPlatform: dependsOnPlatform)
-  }
-
-  /// Whether the reference `${platform}` may stand in a text.
-  private static func namesPlatform(_ text: [UInt8]) -> Bool {
-    var rest = text[...]
-    while let start = rest.firstIndex(of: UInt8(ascii: "$")) {
-      if rest[start...].starts(with: "${platform".utf8) { return true }
-      rest = rest[(start + 1)...]
-    }
-    return false
+    definition.load(path, in: tree, platform: platform, &diagnostics)
   }
 
   /// Writes a file of the workspace whole: beside it first, then under its name, with the mode that it had.

@@ -22,6 +22,17 @@ package struct JSONLine {
     add(name, String(decoding: value, as: UTF8.self))
   }
 
+  package mutating func add(_ name: StaticString, list values: [String]) {
+    addName(name)
+    bytes.append(UInt8(ascii: "["))
+    for (index, value) in values.enumerated() {
+      if index > 0 { bytes.append(UInt8(ascii: ",")) }
+      var value = value
+      value.withUTF8 { addString($0) }
+    }
+    bytes.append(UInt8(ascii: "]"))
+  }
+
   /// A number that is written already, under a name of any bytes.
   package mutating func add(_ name: String, number: String) {
     if bytes.count > 1 { bytes.append(UInt8(ascii: ",")) }

@@ -133,7 +133,7 @@ struct Listing {
     return files
   }
 
-  private static let command = [
+  static let command = [
     "--literal-pathspecs", "ls-files", "-t", "-s", "-z", "--cached", "--others", "--exclude-standard",
   ]
 
@@ -180,13 +180,15 @@ struct Listing {
   }
 
   /// Whether a component is `.slipway`.
-  private static func holdsState(_ path: [UInt8]) -> Bool {
+  static func holdsState(_ path: some RandomAccessCollection<UInt8> & Sendable) -> Bool {
     var start = path.startIndex
     while true {
       let rest = path[start...]
-      if rest.starts(with: ".slipway".utf8), rest.count == 8 || rest[start + 8] == UInt8(ascii: "/") { return true }
+      if rest.starts(with: ".slipway".utf8), rest.count == 8 || rest.dropFirst(8).first == UInt8(ascii: "/") {
+        return true
+      }
       guard let slash = rest.firstIndex(of: UInt8(ascii: "/")) else { return false }
-      start = slash + 1
+      start = rest.index(after: slash)
     }
   }
 

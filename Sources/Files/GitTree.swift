@@ -1,0 +1,340 @@
+import Diagnostics
+import Digests
+import Glibc
+import Synchronization
+import SystemPackage
+
+/// The source files that git knows: of a commit, read from its objects, or of the working tree as a commit of it would
+/// have them. Each has the id of its content, a git blob's, so that both sorts can be compared without reading a file.
+///
+/// Submodules are opaque: their content is their commit id.
+package final class GitTree: SourceTree, Sendable {
+  private let git: Git
+  private let index: TreeIndex
+  private let table: PackageTable
+  /// Of each entry: git's hexadecimal digits, in the arena.
+  private let ids: [PathReference]
+  /// The files on the disk, where the tree is not a commit's.
+  private let disk: FileReader?
+  /// Objects that were read, by id; the same files are asked for of many commits.
+  private let blobs: GitBlobs
+
+  fileprivate init(git: Git, files: [GitFile], disk: FileReader?, blobs: GitBlobs) {
+    self.git = git
+    self.disk = disk
+    self.blobs = blobs
+    var builder = ArenaBuilder(capacity: files.reduce(0) { $0 + $1.path.count + $1.id.count + 2 })
+    var index = TreeIndex()
+    var ids: [PathReference] = []
+    index.entries.reserveCapacity(files.count)
+    ids.reserveCapacity(files.count)
+    for file in files {
+      index.entries.append(IndexEntry(path: builder.add(file.path), modeBits: file.mode.rawValue))
+      ids.append(builder.add(file.id))
+    }
+    index.arena = builder.finish()
+    self.index = index
+    self.ids = ids
+    table = PackageTable(index)
+  }
+
+  package var packages: [WorkspacePath] { table.packages }
+
+  package func forEachFile(
+    in package: WorkspacePath, _ body: (UnsafeBufferPointer<UInt8>, SourceFile.Mode) throws -> Void
+  ) rethrows {
+    try forEachEntry(in: package) { path, position in try body(path, index.entries[position].mode) }
+  }
+
+  private func forEachEntry(
+    in package: WorkspacePath, _ body: (UnsafeBufferPointer<UInt8>, Int) throws -> Void
+  ) rethrows {
+    guard let position = table.position(of: package) else { return }
+    let skipped = package.isRoot ? 0 : package.string.utf8.count + 1
+    for entry in table.ranges[position] where table.owners[entry] == position {
+      try body(UnsafeBufferPointer(rebasing: index.arena.bytes(index.entries[entry].path)[skipped...]), entry)
+    }
+  }
+
+  private func position(of path: WorkspacePath) -> Int? {
+    var text = path.string
+    return text.withUTF8 { index.entry(at: $0) }
+  }
+
+  package func mode(of path: WorkspacePath) -> SourceFile.Mode? { position(of: path).map { index.entries[$0].mode } }
+
+  /// What a file is, and what it holds: XXH3-128 of its mode class and content id; `nil` for no file of the tree.
+  package func content(of path: WorkspacePath) -> Fingerprint? {
+    guard let position = position(of: path) else { return nil }
+    let hasher = FingerprintHasher()
+    hasher.update(UInt64(index.entries[position].modeBits))
+    hasher.update(UnsafeRawBufferPointer(index.arena.bytes(ids[position])))
+    return hasher.finish()
+  }
+
+  /// Of all that a package is read from: the names of its files, and the content of those with one of these names.
+  package func outline(of package: WorkspacePath, reading names: Set<String>) -> Fingerprint {
+    let hasher = FingerprintHasher()
+    hasher.update(package.string)
+    forEachEntry(in: package) { path, position in
+      hasher.update(UInt64(path.count) << 8 | UInt64(index.entries[position].modeBits))
+      hasher.update(UnsafeRawBufferPointer(path))
+      guard path.count < 16, names.contains(String(decoding: path, as: UTF8.self)) else { return }
+      hasher.update(UnsafeRawBufferPointer(index.arena.bytes(ids[position])))
+    }
+    return hasher.finish()
+  }
+
+  /// The names of the files that lie right in a folder.
+  package func names(inFolder folder: String) -> [String] {
+    var folder = folder
+    return folder.withUTF8 { bytes in
+      let skipped = bytes.isEmpty ? 0 : bytes.count + 1
+      return index.entries(below: bytes).compactMap { entry in
+        let name = index.arena.bytes(index.entries[entry].path)[skipped...]
+        return name.contains(UInt8(ascii: "/")) ? nil : String(decoding: name, as: UTF8.self)
+      }
+    }
+  }
+
+  /// Every path with what `content(of:)` says, sorted.
+  package func forEachContent(_ body: (UnsafeBufferPointer<UInt8>, SourceFile.Mode, UnsafeBufferPointer<UInt8>) -> Void)
+  {
+    for (entry, id) in zip(index.entries, ids) { body(index.arena.bytes(entry.path), entry.mode, index.arena.bytes(id)) }
+  }
+
+  /// Reads many files by one call of git; `read` then answers at once.
+  package func prefetch(_ paths: [WorkspacePath]) throws {
+    guard disk == nil else { return }
+    let wanted = paths.compactMap { position(of: $0) }.filter { index.entries[$0].mode != .submodule }
+    try blobs.fetch(wanted.map { index.arena.string(ids[$0]) }, git)
+  }
+
+  package func read(_ path: WorkspacePath, limit: Int) throws -> [UInt8] {
+    guard let position = position(of: path) else { throw Diagnostic.error("there is no source file `\(path)`") }
+    if let disk { return try path.string.withCString { try disk.read($0, limit: limit) } }
+    let bytes = try blobs.bytes(of: index.arena.string(ids[position]), git)
+    guard bytes.count <= limit else { throw Diagnostic.error("`\(path)` is larger than \(limit) bytes") }
+    return bytes
+  }
+}
+
+/// A file as git lists it.
+private struct GitFile {
+  var path: ArraySlice<UInt8>
+  var mode: SourceFile.Mode
+  var id: ArraySlice<UInt8>
+}
+
+extension SourceFile.Mode {
+  /// From git's octal digits.
+  fileprivate init?(git digits: ArraySlice<UInt8>) {
+    switch String(decoding: digits, as: UTF8.self) {
+    case "100644", "100664": self = .regular
+    case "100755": self = .executable
+    case "120000": self = .symlink
+    case "160000": self = .submodule
+    default: return nil
+    }
+  }
+}
+
+/// What was read of a repository's objects, each once.
+private final class GitBlobs: Sendable {
+  private let known = Mutex<[String: [UInt8]]>([:])
+
+  func bytes(of id: String, _ git: Git) throws -> [UInt8] {
+    if let bytes = known.withLock({ $0[id] }) { return bytes }
+    try fetch([id], git)
+    guard let bytes = known.withLock({ $0[id] }) else {
+      throw Diagnostic.error(
+        "git has no object `\(id)` in `\(git.folder)`", cause: .environment,
+        hints: ["fetch what is missing: git fetch --refetch"])
+    }
+    return bytes
+  }
+
+  func fetch(_ ids: [String], _ git: Git) throws {
+    let wanted = known.withLock { known in Array(Set(ids.filter { known[$0] == nil })).sorted() }
+    if wanted.isEmpty { return }
+    let output = try git.output(["cat-file", "--batch"], input: Array(wanted.map { $0 + "\n" }.joined().utf8))
+    var rest = output[...]
+    var found: [String: [UInt8]] = [:]
+    for id in wanted {
+      guard let end = rest.firstIndex(of: 10) else { break }
+      // `ID blob SIZE`, or `ID missing`.
+      let words = rest[..<end].split(separator: 32).map { String(decoding: $0, as: UTF8.self) }
+      rest = rest[(end + 1)...]
+      guard words.count == 3, words[0] == id, let size = Int(words[2]), size >= 0, size < rest.count else { continue }
+      found[id] = Array(rest.prefix(size))
+      rest = rest.dropFirst(size + 1)
+    }
+    known.withLock { $0.merge(found) { old, _ in old } }
+  }
+}
+
+/// The commits of the repository that a workspace lies in, as source trees.
+package final class GitHistory: Sendable {
+  private let git: Git
+  private let root: FilePath
+  private let blobs = GitBlobs()
+
+  /// - Returns: `nil` outside of git.
+  package init?(of root: FilePath) {
+    guard Listing.isInsideGit(root.string) else { return nil }
+    git = Git(folder: root.string)
+    self.root = root
+  }
+
+  // MARK: Commits
+
+  /// The id of the commit that a name means.
+  ///
+  /// - Throws: A diagnostic that says how to get it.
+  package func commit(_ name: String) throws -> String {
+    let arguments = ["rev-parse", "--verify", "--quiet", "--end-of-options", name + "^{commit}"]
+    let output = try git.run(arguments)
+    let id = String(decoding: output.bytes.prefix { $0 != 10 }, as: UTF8.self)
+    if output.status == 0, [40, 64].contains(id.utf8.count) { return id }
+    if output.status == 128, !output.errors.isEmpty { throw git.failure(arguments, output) }
+    var hints = ["fetch it: git fetch origin \(name)"]
+    if name.hasPrefix("origin/") { hints = ["fetch it: git fetch origin \(name.dropFirst("origin/".count))"] }
+    if try isShallow() { hints.append("this clone is shallow: git fetch --deepen=100, or actions/checkout with fetch-depth: 0") }
+    throw Diagnostic.error("git knows no commit `\(name)`", hints: hints)
+  }
+
+  /// The newest commit that both come from.
+  package func mergeBase(_ a: String, _ b: String) throws -> String {
+    let arguments = ["merge-base", a, b]
+    let output = try git.run(arguments)
+    if output.status == 0 { return String(decoding: output.bytes.prefix { $0 != 10 }, as: UTF8.self) }
+    guard output.status == 1 else { throw git.failure(arguments, output) }
+    throw Diagnostic.error(
+      "no commit is known from which both \(a.prefix(12)) and \(b.prefix(12)) come",
+      hints: try isShallow()
+        ? ["this clone is shallow: git fetch --deepen=100, or git fetch --unshallow"]
+        : ["compare with the commit itself: --exact-base"])
+  }
+
+  private func isShallow() throws -> Bool {
+    try git.output(["rev-parse", "--is-shallow-repository"]).starts(with: "true".utf8)
+  }
+
+  // MARK: Trees
+
+  /// The workspace's files in a commit; none where it did not have the workspace's folder.
+  ///
+  /// - Parameter ignore: What the commit's own `slipway.yaml` leaves out, by its text; nil without one.
+  package func tree(of commit: String, ignore: ([UInt8]?) throws -> [Glob]) throws -> GitTree {
+    let output = try git.output(["ls-tree", "-r", "-z", commit])
+    var files: [GitFile] = []
+    for record in output.split(separator: 0) {
+      // `MODE TYPE ID<tab>PATH`
+      guard let tab = record.firstIndex(of: 9) else { continue }
+      let words = record[..<tab].split(separator: 32)
+      guard words.count == 3, let mode = SourceFile.Mode(git: words[0]) else { continue }
+      files.append(GitFile(path: record[(tab + 1)...], mode: mode, id: words[2]))
+    }
+    return try tree(files, disk: nil, ignore)
+  }
+
+  /// The workspace's files on the disk, tracked or not, without those that git ignores.
+  package func workingTree(reader: FileReader, ignore: ([UInt8]?) throws -> [Glob]) throws -> GitTree {
+    let git = git
+    // Most of each is git's start.
+    let changes = Background { Result { try git.output(["diff-files", "--raw", "-z", "--no-renames", "--relative"]) } }
+    let listed = try git.output(Listing.command)
+    var tracked: [GitFile] = []
+    var untracked: [ArraySlice<UInt8>] = []
+    for record in listed.split(separator: 0) where record.count > 2 {
+      let body = record.dropFirst(2)
+      if record.first == UInt8(ascii: "?") {
+        // A trailing slash: another repository, opaque.
+        if body.last != UInt8(ascii: "/") { untracked.append(body) }
+        continue
+      }
+      guard let tab = body.firstIndex(of: 9) else { continue }
+      let words = body[..<tab].split(separator: 32)
+      guard words.count == 3, let mode = SourceFile.Mode(git: words[0]) else { continue }
+      tracked.append(GitFile(path: body[(tab + 1)...], mode: mode, id: words[1]))
+    }
+    // `:OLDMODE NEWMODE OLDID NEWID STATUS`, then the path.
+    var changed: [[UInt8]: ArraySlice<UInt8>] = [:]
+    var status: ArraySlice<UInt8>?
+    for field in try changes.take().get().split(separator: 0) {
+      if let known = status {
+        changed[Array(field)] = known
+        status = nil
+      } else {
+        status = field
+      }
+    }
+    var files: [GitFile] = []
+    var dirty: [ArraySlice<UInt8>] = untracked
+    for file in tracked {
+      guard let status = changed[Array(file.path)] else {
+        files.append(file)
+        continue
+      }
+      if status.last != UInt8(ascii: "D") { dirty.append(file.path) }
+    }
+    files += try hashed(dirty, reader)
+    return try tree(files, disk: reader, ignore)
+  }
+
+  /// What `git add` would make of files, without adding them.
+  private func hashed(_ paths: [ArraySlice<UInt8>], _ reader: FileReader) throws -> [GitFile] {
+    var seen: Set<[UInt8]> = []
+    var files: [GitFile] = []
+    var plain: [GitFile] = []
+    for path in paths where seen.insert(Array(path)).inserted {
+      let name = String(decoding: path, as: UTF8.self)
+      var status = stat()
+      guard lstat(root.appending(name).string, &status) == 0 else { continue }
+      switch status.st_mode & S_IFMT {
+      case S_IFLNK:
+        let text = try name.withCString { try reader.read($0, limit: 1 << 16) }
+        let id = try git.output(["hash-object", "--stdin"], input: text)
+        files.append(GitFile(path: path, mode: .symlink, id: id.prefix { $0 != 10 }))
+      case S_IFDIR:
+        // A submodule that stands elsewhere than the index says.
+        let head = try Git(folder: root.appending(name).string).run(["rev-parse", "HEAD"])
+        if head.status == 0 { files.append(GitFile(path: path, mode: .submodule, id: head.bytes.prefix { $0 != 10 })) }
+      case S_IFREG:
+        plain.append(GitFile(path: path, mode: status.st_mode & 0o100 == 0 ? .regular : .executable, id: []))
+      default: break
+      }
+    }
+    if plain.isEmpty { return files }
+    // Git reads these names from the top of its work tree, wherever it was started.
+    let prefix = try git.output(["rev-parse", "--show-prefix"]).prefix { $0 != 10 }
+    // Through the same filters as `git add`; a name with a newline is refused with all others of a workspace.
+    let output = try git.output(
+      ["hash-object", "--stdin-paths"], input: Array(plain.map { prefix + $0.path + [10] }.joined()))
+    let ids = output.split(separator: 10)
+    guard ids.count == plain.count else {
+      throw Diagnostic.error(
+        "`git hash-object` gave \(ids.count) ids for \(plain.count) files in `\(git.folder)`", cause: .environment)
+    }
+    for (file, id) in zip(plain, ids) { files.append(GitFile(path: file.path, mode: file.mode, id: id)) }
+    return files
+  }
+
+  private func tree(_ files: [GitFile], disk: FileReader?, _ ignore: ([UInt8]?) throws -> [Glob]) throws -> GitTree {
+    var files = files
+    let settings = files.first { $0.path.elementsEqual("slipway.yaml".utf8) }
+    let text: [UInt8]? = try settings.map { file in
+      if let disk { return try "slipway.yaml".withCString { try disk.read($0, limit: 4 << 20) } }
+      return try blobs.bytes(of: String(decoding: file.id, as: UTF8.self), git)
+    }
+    let globs = try ignore(text)
+    files.removeAll { file in
+      Listing.holdsState(file.path) || file.path.withUnsafeBufferPointer { path in globs.contains { $0.matches(path) } }
+    }
+    func precedes(_ a: GitFile, _ b: GitFile) -> Bool {
+      a.path.withUnsafeBufferPointer { a in b.path.withUnsafeBufferPointer { TreeIndex.compare(a, $0) < 0 } }
+    }
+    if !zip(files, files.dropFirst()).allSatisfy(precedes) { files.sort(by: precedes) }
+    return GitTree(git: git, files: files, disk: disk, blobs: blobs)
+  }
+}

@@ -1,0 +1,50 @@
+import ArgumentParser
+import Diagnostics
+import Engine
+import Graph
+
+/// What a command compares with, where only what a change affects is wanted.
+struct SinceOptions: ParsableArguments {
+  @Option(help: "Only what is affected by changes since this commit, or since the work branched off from it.")
+  var since: String?
+
+  @Flag(help: "Compare with that commit itself, not with where the work branched off.")
+  var exactBase = false
+}
+
+struct AffectedCommand: AsyncParsableCommand {
+  static let configuration = CommandConfiguration(
+    commandName: "affected", abstract: "Says which targets a change affects, by content.",
+    discussion: """
+      Compares the working tree with the commit that it branched off from: uncommitted and untracked files count. A target is
+      affected if its declaration, a file that it reads, or anything that it depends on is not what it was.
+      """)
+
+  enum Format: String, CaseIterable, ExpressibleByArgument { case labels, json }
+
+  @OptionGroup var common: CommonOptions
+  @Option(help: "A commit, branch or tag: what the change started from.") var since: String
+  @Option(help: "The commit to look at, instead of the working tree.") var until: String?
+  @Flag(help: "Compare with --since itself, not with where the work branched off from it.") var exactBase = false
+  @Flag(help: "Print, for each target, what changed and through which targets that reaches it.") var why = false
+  @Option(help: "labels, one a line, or json.") var format: Format = .labels
+  @Argument(help: "Target patterns; all targets if there are none.", completion: .labels) var patterns: [String] = []
+
+  func run() async throws {
+    let session = try common.session()
+    let affected = try session.affected(since: since, until: until, exactBase: exactBase, among: patterns)
+    for warning in affected.warnings { Slipway.write(warning.rendered) }
+    switch format {
+    case .json: print(affected.json(why: why))
+    case .labels:
+      for label in affected.labels {
+        print(label)
+        if why { for line in affected.explanation(of: label) { print("  \(line)") } }
+      }
+      for label in affected.removed { Slipway.write("removed: \(label)\n") }
+      if affected.labels.isEmpty {
+        Slipway.write("no target is affected since \(affected.base.prefix(12))\n")
+      }
+    }
+  }
+}
