@@ -123,7 +123,9 @@ let package = Package(
         "RemoteCaching", "RemoteExecutionAPI", "Caching", "Digests", "Diagnostics", "Distribution", "SeededRandom",
         "TestServers", system, protobuf,
       ]),
-    tests("EngineTests", ["SeededRandom", "Engine", "Planning", "Caching", "Digests", "Diagnostics", "Files", "Graph", system]),
+    tests(
+      "EngineTests",
+      ["SeededRandom", "Engine", "Planning", "Caching", "Digests", "Diagnostics", "Files", "Graph", system]),
     tests("DiagnosticsTests", ["Diagnostics"]),
     tests("DigestsTests", ["Digests"]),
     tests("OCITests", ["OCI", "CArchive", "Caching", "Diagnostics", "Digests", system]),

@@ -15,6 +15,8 @@ package struct Affected: Sendable {
   package var head: String?
   /// Targets that are new or come from something else than before, in order.
   package var labels: [Label] = []
+  /// Those outside of what was asked about, too.
+  package var all: Set<Label> = []
   /// Targets that are gone, in order.
   package var removed: [Label] = []
   /// Of each of `labels`: its rule and what made it differ.
@@ -106,7 +108,8 @@ private struct TreePackages: PackageSource {
     }
     let missing = zip(paths, keys).filter { memo.known[$0.1] == nil }
     do {
-      try tree.prefetch(missing.flatMap { path, _ in WorkspaceDefinition.manifests.sorted().map { path.appending($0) } })
+      try tree.prefetch(
+        missing.flatMap { path, _ in WorkspaceDefinition.manifests.sorted().map { path.appending($0) } })
     } catch { diagnostics.diagnostics.append((error as? Diagnostic) ?? .error("\(error)", cause: .environment)) }
     let found = mapInParallel(missing, chunk: 8) { path, _ in
       var mistakes = DiagnosticList()
@@ -192,7 +195,9 @@ extension Session {
 
 extension Affected {
   /// Leaves what the patterns mean, in the newer tree or in the older one.
-  fileprivate mutating func restrict(to patterns: TargetPatternSet, in newer: PlannedTree, and older: PlannedTree?) throws {
+  fileprivate mutating func restrict(to patterns: TargetPatternSet, in newer: PlannedTree, and older: PlannedTree?)
+    throws
+  {
     func meant(_ tree: PlannedTree) throws(DiagnosticList) -> Set<Label> {
       Set(
         try patterns.resolve(
@@ -221,6 +226,7 @@ extension Affected {
       reasons[label] = Reason(rule: target.rule, cause: cause(target, entry, before, newer, older))
     }
     labels = reasons.keys.sorted()
+    all = Set(labels)
     if let older { removed = older.keys.entries.keys.filter { newer.keys.entries[$0] == nil }.sorted() }
   }
 
@@ -258,7 +264,8 @@ extension Affected {
       switch cause {
       case .new: ["\(first) is new"]
       case .attributes(let names): ["\(first): \(names.map { "`\($0)`" }.joined(separator: ", ")) changed"]
-      case .files(let paths): paths.prefix(8).map { "\($0)" } + (paths.count > 8 ? ["… and \(paths.count - 8) more"] : [])
+      case .files(let paths):
+        paths.prefix(8).map { "\($0)" } + (paths.count > 8 ? ["… and \(paths.count - 8) more"] : [])
       case .reference, .dependency: ["\(first): a label in it means another target"]
       }
     return what + [labels.map { "-> \($0)" }.joined(separator: " ")]

@@ -171,6 +171,11 @@ package final class Build {
     }
     let own = target.declaration.resources
     let general = workspace.settings.defaults[target.rule] ?? Manifests.Resources()
+    if case .affected(let other)? = target.when, let affected = options.affected,
+      !affected.contains(other.withoutPlatform)
+    {
+      node.when = .unaffected
+    }
     if target.rule.runsCommand || target.rule == .rootfs || target.rule == .image {
       node.resources = Scheduling.Resources(
         cpu: Int((own.cpu ?? general.cpu ?? 1) * 1000), memory: own.memory ?? general.memory ?? 256 << 20)

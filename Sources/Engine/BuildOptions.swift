@@ -1,3 +1,5 @@
+import Graph
+
 /// What a build may do and how.
 package struct BuildOptions: Sendable {
   package enum SandboxChoice: String, CaseIterable, Sendable { case namespaces, runc }
@@ -21,6 +23,9 @@ package struct BuildOptions: Sendable {
   package var remoteCache: String?
   /// `read`, `write` or `off`.
   package var remoteMode: String?
+
+  /// What a change affects, for `when: {affected: L}`; nil where nothing is compared, and then all run.
+  package var affected: Set<Label>?
 
   /// Platforms that images are narrowed to; empty for all that they are for.
   package var platforms: [String] = []

@@ -37,7 +37,8 @@ struct WorkspaceDefinition: Sendable {
   ///   - settled: Called with the settings, before the kinds are read.
   /// - Throws: A `DiagnosticList` with every mistake.
   init(
-    read: (String) throws -> [UInt8], names: (String) -> [String], settled: (WorkspaceSettings) throws -> Void = { _ in }
+    read: (String) throws -> [UInt8], names: (String) -> [String],
+    settled: (WorkspaceSettings) throws -> Void = { _ in }
   ) throws {
     var diagnostics = DiagnosticList()
     let text = try read("slipway.yaml")

@@ -100,7 +100,9 @@ package final class GitTree: SourceTree, Sendable {
   /// Every path with what `content(of:)` says, sorted.
   package func forEachContent(_ body: (UnsafeBufferPointer<UInt8>, SourceFile.Mode, UnsafeBufferPointer<UInt8>) -> Void)
   {
-    for (entry, id) in zip(index.entries, ids) { body(index.arena.bytes(entry.path), entry.mode, index.arena.bytes(id)) }
+    for (entry, id) in zip(index.entries, ids) {
+      body(index.arena.bytes(entry.path), entry.mode, index.arena.bytes(id))
+    }
   }
 
   /// Reads many files by one call of git; `read` then answers at once.
@@ -199,7 +201,9 @@ package final class GitHistory: Sendable {
     if output.status == 128, !output.errors.isEmpty { throw git.failure(arguments, output) }
     var hints = ["fetch it: git fetch origin \(name)"]
     if name.hasPrefix("origin/") { hints = ["fetch it: git fetch origin \(name.dropFirst("origin/".count))"] }
-    if try isShallow() { hints.append("this clone is shallow: git fetch --deepen=100, or actions/checkout with fetch-depth: 0") }
+    if try isShallow() {
+      hints.append("this clone is shallow: git fetch --deepen=100, or actions/checkout with fetch-depth: 0")
+    }
     throw Diagnostic.error("git knows no commit `\(name)`", hints: hints)
   }
 

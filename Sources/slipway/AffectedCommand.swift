@@ -2,6 +2,7 @@ import ArgumentParser
 import Diagnostics
 import Engine
 import Graph
+import Manifests
 
 /// What a command compares with, where only what a change affects is wanted.
 struct SinceOptions: ParsableArguments {
@@ -10,6 +11,30 @@ struct SinceOptions: ParsableArguments {
 
   @Flag(help: "Compare with that commit itself, not with where the work branched off.")
   var exactBase = false
+
+  func validate() throws {
+    if exactBase, since == nil { throw ValidationError("--exact-base needs --since") }
+  }
+
+  /// The affected targets among the patterns, of the rules that are wanted.
+  ///
+  /// - Returns: The patterns themselves where nothing is compared; `nil`, and that is said, where nothing is affected.
+  func narrow(_ patterns: [String], _ session: Session, _ options: inout BuildOptions, rules: Set<Rule>? = nil) throws
+    -> [String]?
+  {
+    guard let since else { return patterns }
+    let affected = try session.affected(since: since, exactBase: exactBase, among: patterns)
+    for warning in affected.warnings { Slipway.write(warning.rendered) }
+    options.affected = affected.all
+    let labels = affected.labels.filter { label in
+      rules.map { rules in affected.reasons[label].map { rules.contains($0.rule) } ?? false } ?? true
+    }
+    if labels.isEmpty {
+      Slipway.write("nothing to do: no target here is affected since \(affected.base.prefix(12))\n")
+      return nil
+    }
+    return labels.map(\.description)
+  }
 }
 
 struct AffectedCommand: AsyncParsableCommand {

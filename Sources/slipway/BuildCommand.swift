@@ -14,7 +14,7 @@ struct BuildArguments: ParsableArguments {
   @OptionGroup var common: CommonOptions
 
   @Argument(help: "Target patterns: //a:b, //a, //a/..., -//a/..., :b, @file.", completion: .labels)
-  var patterns: [String]
+  var patterns: [String] = []
 
   @OptionGroup var jobs: JobsOptions
 
@@ -39,6 +39,8 @@ struct BuildArguments: ParsableArguments {
   @Flag(help: "Say what would execute, and execute nothing.")
   var dryRun = false
 
+  @OptionGroup var since: SinceOptions
+
   @OptionGroup var platforms: PlatformOptions
 
   @OptionGroup var cache: CacheOptions
@@ -53,7 +55,7 @@ struct BuildArguments: ParsableArguments {
   var junit: String?
 
   func validate() throws {
-    if patterns.isEmpty { throw ValidationError("name at least one target pattern, such as //...") }
+    if patterns.isEmpty, since.since == nil { throw ValidationError("name at least one target pattern, such as //...") }
     if BuildOptions.SandboxChoice(rawValue: sandbox) == nil {
       throw ValidationError("--sandbox must be namespaces or runc, not `\(sandbox)`")
     }
@@ -73,6 +75,12 @@ struct BuildArguments: ParsableArguments {
     options.junitFolder = junit
     options.platforms = platforms.chosen
     cache.apply(to: &options)
+    guard
+      let patterns = try since.narrow(
+        patterns.isEmpty ? ["//..."] : patterns, session, &options, rules: onlyTests ? [.test, .suite] : nil)
+    else {
+      return
+    }
     let outcome = try await Self.build(
       session, patterns, options, eventsPath: events, tracePath: trace, quiet: dryRun)
     if dryRun {

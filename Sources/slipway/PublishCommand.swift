@@ -44,16 +44,11 @@ struct PublishCommand: AsyncParsableCommand {
   @Flag(help: "Publish images whose root file system has no lock.")
   var allowFloating = false
 
-  @Option(help: "Publish only what a change since this commit affects.")
-  var since: String?
+  @OptionGroup var since: SinceOptions
 
   @OptionGroup var jobs: JobsOptions
 
   func validate() throws {
-    if since != nil {
-      throw ValidationError(
-        "--since comes with affected detection, which is not there yet; without it all connectors are compared")
-    }
     if let prerelease, prerelease.isEmpty || prerelease.utf8.count > 64 || !prerelease.utf8.allSatisfy(Self.isWord) {
       throw ValidationError("--prerelease must be letters and digits, such as a commit's first ten")
     }
@@ -77,7 +72,9 @@ struct PublishCommand: AsyncParsableCommand {
     options.allowsFloating = allowFloating
     options.progress = { Slipway.write($0 + "\n") }
     options.warn = { Slipway.write($0.rendered) }
-    let report = try await session.publish(patterns.isEmpty ? ["//..."] : patterns, options: options) { build in
+    let all = patterns.isEmpty ? ["//..."] : patterns
+    guard let patterns = try since.narrow(all, session, &options.build, rules: [.publish]) else { return }
+    let report = try await session.publish(patterns, options: options) { build in
       try await BuildArguments.withConsole(options.build) { try await build($0) }
     }
     let errors = DiagnosticList(report.errors + report.entries.flatMap(\.errors)).sorted

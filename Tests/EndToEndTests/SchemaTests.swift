@@ -38,6 +38,13 @@ import Testing
       #expect(result.status == 0, "\(arguments): \(result.standardError)")
       return result.standardOutput
     }
+    let git = try HostProcess(
+      ["sh", "-c", "git init -q && git add -A && git -c user.name=t -c user.email=t@example.org commit -q -m m"],
+      directory: project.root, environment: ["PATH": "/usr/bin:/bin", "HOME": project.folder]
+    ).finish()
+    #expect(git.status == 0, "\(git.standardError)")
+    try project.write("app/in", "2")
+    try project.write("new/targets.yaml", "targets:\n  n: {rule: files, srcs: ['*.txt?']}\n")
     let documents: [(schema: String, text: String)] = [
       ("cache-stat", try output("cache", "stat", "--json")),
       ("query", try output("query", "deps(//...)", "--output", "json")),
@@ -47,6 +54,8 @@ import Testing
       ("image", try output("image", "inspect", "//app:two-platforms")),
       ("cache-gc", try output("cache", "gc", "--max-size", "1KiB", "--json")),
       ("cache-stat", try output("cache", "stat", "--json")),
+      ("affected", try output("affected", "--since", "HEAD", "--format", "json", "--why")),
+      ("affected", try output("affected", "--since", "HEAD", "--until", "HEAD", "--format", "json")),
     ]
     for (document, verdict) in zip(documents, try judge(documents, in: project)) {
       #expect(verdict == "valid", "\(document)")
@@ -55,7 +64,7 @@ import Testing
     // The schemas can refuse.
     let wrong = [
       ("cache-stat", "{\"bytes\": 1}"), ("cache-gc", "{}"), ("query", "[{\"label\": \"x\"}]"), ("image", "{}"),
-      ("image", "{\"images\": []}"),
+      ("image", "{\"images\": []}"), ("affected", "{\"base\": \"main\", \"affected\": [], \"removed\": []}"),
     ]
     #expect(try judge(wrong, in: project).allSatisfy { $0.hasPrefix("invalid") })
   }

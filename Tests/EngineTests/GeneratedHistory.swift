@@ -92,7 +92,8 @@ final class GeneratedHistory {
 
   private func addTargets(_ folder: String) throws {
     let other = Bool.random(using: &random) ? "one" : "two"
-    let neighbour = connectors.randomElement(using: &random).map { "//connectors/source-c\($0):code" } ?? "//libs/one:lib"
+    let neighbour =
+      connectors.randomElement(using: &random).map { "//connectors/source-c\($0):code" } ?? "//libs/one:lib"
     let choices = [
       "targets:\n  extra: {rule: test, image: ':image', inputs: ['//libs/\(other):lib'], run: ['true']}\n",
       "targets:\n  unit: {+inputs: ['//libs/\(other):lib']}\n",
@@ -131,7 +132,9 @@ final class GeneratedHistory {
     case 7: try shell("mkdir -p '\(folder)/src'; mv '\(folder)/README.md' '\(folder)/src/moved.md'; true", in: root)
     case 8: try shell("chmod \(Bool.random(using: &random) ? "755" : "644") '\(folder)/main.py'", in: root)
     case 9: try shell("mkdir -p '\(folder)/src' && ln -sfn '../\(count % 3)' '\(folder)/src/link'", in: root)
-    case 10: try shell("mkdir -p '\(folder)/src' && rm -rf '\(folder)/src/link' && echo \(count) >'\(folder)/src/link'", in: root)
+    case 10:
+      try shell(
+        "mkdir -p '\(folder)/src' && rm -rf '\(folder)/src/link' && echo \(count) >'\(folder)/src/link'", in: root)
     case 11: try write("kinds/plain.yaml", Self.kind("\(count % 5)"))
     case 12: try write("base/bin/sh", "#!\(count)\n")
     case 13: try write("base/targets.yaml", Self.base("sh\(count % 4)"))
@@ -148,16 +151,20 @@ final class GeneratedHistory {
     case 19: try write("\(folder)/secrets/config.json", text)
     case 20: try write("\(folder)/src/x.tmp", text)
     case 21: try write("\(folder)/src/deep/er/file \(count % 4) ü.py", text)
-    case 22: try shell("rm -f '\(folder)/src/a.py'; mkdir -p '\(folder)/src/a.py'; echo x >'\(folder)/src/a.py/b'", in: root)
+    case 22:
+      try shell("rm -f '\(folder)/src/a.py'; mkdir -p '\(folder)/src/a.py'; echo x >'\(folder)/src/a.py/b'", in: root)
     case 23: try shell("rm -rf '\(folder)/src'", in: root)
     case 24: try write("\(folder)/src/empty.py", "")
-    case 25: try shell("for f in '\(folder)'/src/*.py; do [ -f \"$f\" ] && mv \"$f\" \"${f%.py}_R.py\"; done; true", in: root)
+    case 25:
+      try shell("for f in '\(folder)'/src/*.py; do [ -f \"$f\" ] && mv \"$f\" \"${f%.py}_R.py\"; done; true", in: root)
     case 26: try shell("mv '\(folder)/src' '\(folder)/SRC' 2>/dev/null; true", in: root)
     case 27: try shell("echo \(count) >../outside.txt", in: root)
     case 28: try write("docs/integrations/sources/c\(number).md", text)
     case 29: try write("\(folder)/icon.svg", "<svg>\(count)</svg>")
     case 30: try submodule(folder)
-    case 31: try write("connectors/nested/source-n\(count % 2)/targets.yaml", "targets:\n  n: {rule: files, srcs: ['*.txt?']}\n")
+    case 31:
+      try write(
+        "connectors/nested/source-n\(count % 2)/targets.yaml", "targets:\n  n: {rule: files, srcs: ['*.txt?']}\n")
     case 32: try shell("git -C .. rm -rq --cached --ignore-unmatch 'work/\(folder)/README.md'", in: root)
     default: try shell("printf x >>'\(folder)/unit_tests/test_a.py'", in: root, mayFail: true)
     }

@@ -1,0 +1,147 @@
+import Glibc
+import Testing
+
+/// `affected` and `--since` on a small repository.
+@Suite struct AffectedCommandTests {
+  private let project: Project
+
+  init() throws {
+    project = try Project()
+    try project.write(
+      "lib/targets.yaml", "targets:\n  code: {rule: files, srcs: ['*.txt']}\n  notes: {rule: files, srcs: ['*.md']}\n")
+    try project.write("lib/a.txt", "a\n")
+    try project.write("lib/b.md", "b\n")
+    try project.write(
+      "app/targets.yaml",
+      """
+      targets:
+        made: {rule: action, image: //base:image, inputs: ['//lib:code'], outputs: {o: o}, run: [sh, -c, 'cat /src/lib/a.txt >o']}
+        unit: {rule: test, image: //base:image, inputs: [':made'], run: [grep, -q, a, o]}
+        other: {rule: test, image: //base:image, run: ['true'], when: {affected: ':made'}}
+        gone: {rule: files, srcs: ['*.none?']}
+
+      """)
+    try git("init", "-q", "-b", "main")
+    try commit()
+  }
+
+  private func git(_ arguments: String...) throws {
+    let identity = ["-c", "user.name=t", "-c", "user.email=t@example.org", "-c", "commit.gpgsign=false"]
+    let end = try HostProcess(
+      ["git"] + identity + arguments, directory: project.root,
+      environment: ["PATH": "/usr/bin:/bin", "HOME": project.folder]
+    ).finish()
+    guard end.status == 0 else { throw Failure("git \(arguments): \(end.standardError)") }
+  }
+
+  private func commit() throws {
+    try git("add", "-A")
+    try git("commit", "-q", "--allow-empty", "-m", "m")
+  }
+
+  private func affected(_ arguments: String...) throws -> [String] {
+    let end = try project.start(["affected"] + arguments).finish()
+    guard end.status == 0 else { throw Failure("\(arguments): \(end.standardError)") }
+    return end.standardOutput.split(separator: "\n").map(String.init)
+  }
+
+  @Test func `what nothing reads affects nothing, and an edit exactly what reads it`() throws {
+    try project.write("README.md", "new\n")
+    try project.write("app/targets.yaml", "# a comment\n" + project.read("app/targets.yaml"))
+    #expect(try affected("--since", "HEAD") == [])
+    try project.write("lib/a.txt", "aa\n")
+    #expect(try affected("--since", "HEAD") == ["//app:made", "//app:unit", "//lib:code"])
+    #expect(try affected("--since", "HEAD", "//app:unit", "//base/...") == ["//app:unit"])
+    try commit()
+    #expect(try affected("--since", "HEAD") == [])
+    #expect(try affected("--since", "HEAD~1", "--until", "HEAD") == ["//app:made", "//app:unit", "//lib:code"])
+    let why = try affected("--since", "HEAD~1", "--why", "//app:unit")
+    #expect(why == ["//app:unit", "  lib/a.txt", "  -> //lib:code -> //app:made -> //app:unit"])
+  }
+
+  @Test func `targets that are gone are told apart`() throws {
+    try project.write(
+      "app/targets.yaml",
+      project.read("app/targets.yaml").split(separator: "\n").filter { !$0.contains("gone") }
+        .joined(separator: "\n") + "\n")
+    let end = try project.run("affected", "--since", "HEAD")
+    #expect(end.status == 0 && end.standardOutput.isEmpty)
+    #expect(end.standardError.hasPrefix("removed: //app:gone\n"), "\(end.standardError)")
+    let json = try project.run("affected", "--since", "HEAD", "--format", "json").standardOutput
+    #expect(json.contains("\"affected\":[],\"removed\":[\"//app:gone\"]"), "\(json)")
+  }
+
+  @Test func `the merge base counts, unless the commit itself is asked for`() throws {
+    try git("checkout", "-q", "-b", "work")
+    try project.write("lib/b.md", "bb\n")
+    try commit()
+    try git("checkout", "-q", "main")
+    try project.write("lib/a.txt", "aa\n")
+    try commit()
+    try git("checkout", "-q", "work")
+    #expect(try affected("--since", "main") == ["//lib:notes"])
+    #expect(
+      try affected("--since", "main", "--exact-base") == ["//app:made", "//app:unit", "//lib:code", "//lib:notes"])
+  }
+
+  @Test func `builds and tests narrow to what is affected, and nothing is a result`() throws {
+    #expect(try project.build("//...").status == 0)
+    let nothing = try project.run("test", "--since", "HEAD", "//...")
+    #expect(nothing.status == 0)
+    #expect(nothing.standardError.hasPrefix("nothing to do: no target here is affected since "))
+    try project.write("lib/b.md", "bb\n")
+    #expect(try project.run("test", "--since", "HEAD").status == 0)
+    #expect(try project.build([], options: ["--since", "HEAD", "--rerun"], command: "test").executed == [])
+    try project.write("lib/a.txt", "a a\n")
+    let tested = try project.build([], options: ["--since", "HEAD"], command: "test")
+    #expect(tested.executed == ["//app:made", "//app:unit"] && tested.status == 0, "\(tested.error)")
+    // `when: affected` decides by the same comparison, also where the label itself is not asked for.
+    let asked = try project.build(["//app:other"], options: ["--since", "HEAD~0", "--exact-base"], command: "build")
+    #expect(asked.executed == [] && asked.status == 0)
+    try project.write("app/targets.yaml", project.read("app/targets.yaml").replacing("['true']", with: "[echo, x]"))
+    let due = try project.build(["//app:other"], options: ["--since", "HEAD"])
+    #expect(due.executed == ["//app:other"], "\(due.error)")
+    try project.write("lib/a.txt", "a\n")
+    let undue = try project.build(["//app:other"], options: ["--since", "HEAD", "--rerun"])
+    #expect(undue.executed == [] && undue.skipped == ["//app:other"], "\(undue.error)")
+    #expect(undue.error.contains("not affected"), "\(undue.error)")
+  }
+
+  @Test func `a commit that git lacks is an error that says what to fetch`() throws {
+    let missing = try project.run("affected", "--since", "origin/main")
+    #expect(missing.status == 2)
+    #expect(
+      missing.standardError.contains(
+        "error: git knows no commit `origin/main`\nhint: fetch it: git fetch origin main\n"))
+    for text in ["", "-x", "--help", "a..b", "HEAD:lib"] {
+      let bad = try project.run("affected", "--since=\(text)")
+      #expect(bad.status == 2 && bad.standardError.hasPrefix("error: "), "\(text): \(bad.standardError)")
+    }
+    // A clone of one commit knows no base.
+    try project.write("lib/a.txt", "aa\n")
+    try commit()
+    let clone = "\(project.folder)/clone"
+    try git("clone", "-q", "--depth", "1", "file://\(project.root)", clone)
+    let shallow = try HostProcess(
+      [Project.executable, "affected", "--since", "HEAD~1"], directory: clone,
+      environment: ["PATH": "/usr/bin:/bin", "HOME": project.folder, "XDG_CACHE_HOME": project.cache]
+    ).finish()
+    #expect(shallow.status == 2 && shallow.standardError.contains("git fetch --deepen"), "\(shallow.standardError)")
+    let plain = try Project()
+    let outside = try plain.run("affected", "--since", "main")
+    #expect(
+      outside.status == 2 && outside.standardError.contains("lies in no git work tree"), "\(outside.standardError)")
+  }
+
+  @Test func `a base with mistakes is told, and its targets count as new`() throws {
+    let good = try project.read("lib/targets.yaml")
+    try project.write("lib/targets.yaml", "targets: [\n")
+    try commit()
+    let broken = try project.run("affected", "--since", "HEAD")
+    #expect(broken.status == 2 && broken.standardError.contains("lib/targets.yaml:"), "\(broken.standardError)")
+    try project.write("lib/targets.yaml", good)
+    let mended = try project.run("affected", "--since", "HEAD")
+    #expect(mended.standardError.contains("counts as new"), "\(mended.standardError)")
+    #expect(mended.standardOutput.contains("//lib:code\n") && mended.standardOutput.contains("//app:unit\n"))
+  }
+}
