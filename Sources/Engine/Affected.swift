@@ -52,44 +52,25 @@ package struct Affected: Sendable {
   }
 }
 
-/// A source tree with its workspace's files and all of its targets.
-struct PlannedTree {
-  var tree: GitTree
-  var plan: Plan
-  var keys: PlannedKeys
-  var diagnostics: DiagnosticList
+/// One side of a comparison: a source tree with its workspace's files, and packages as they are needed.
+struct ComparedTree {
+  let tree: GitTree
+  let definition: WorkspaceDefinition
+  /// What all packages have in common, for the memo.
+  fileprivate let definitionPrint: Fingerprint
+  private let memo: PackageMemo
 
   /// - Throws: A `DiagnosticList` for mistakes in `slipway.yaml` or a kind.
-  init(_ tree: GitTree, _ packages: PackageMemo) throws {
+  init(_ tree: GitTree, _ memo: PackageMemo) throws {
     self.tree = tree
-    let definition = try WorkspaceDefinition(
+    self.memo = memo
+    definition = try WorkspaceDefinition(
       read: { path in
         guard let path = WorkspacePath(path), tree.mode(of: path) != nil else {
           throw Diagnostic.error("cannot read `\(path)`: it is not there")
         }
         return try tree.read(path, limit: WorkspaceDefinition.manifestLimit)
       }, names: { tree.names(inFolder: $0) })
-    var diagnostics = DiagnosticList()
-    plan = Plan(
-      roots: tree.packages, source: TreePackages(tree: tree, definition: definition, memo: packages),
-      settings: definition.settings, diagnostics: &diagnostics)
-    self.diagnostics = diagnostics
-    keys = PlannedKeys(
-      plan, platform: Workspace.platform, content: { tree.content(of: $0) }, bundled: Workspace.bundled)
-  }
-}
-
-/// The packages of a source tree.
-private struct TreePackages: PackageSource {
-  let tree: GitTree
-  let definition: WorkspaceDefinition
-  let memo: PackageMemo
-  private let definitionPrint: Fingerprint
-
-  init(tree: GitTree, definition: WorkspaceDefinition, memo: PackageMemo) {
-    self.tree = tree
-    self.definition = definition
-    self.memo = memo
     let hasher = FingerprintHasher()
     for source in definition.sources {
       hasher.update(source.file)
@@ -97,7 +78,9 @@ private struct TreePackages: PackageSource {
     }
     definitionPrint = hasher.finish()
   }
+}
 
+extension ComparedTree: PackageSource {
   func packages(at paths: [WorkspacePath], diagnostics: inout DiagnosticList) -> [LoadedPackage?] {
     let (tree, definition) = (tree, definition)
     let keys = paths.map { path in
@@ -140,118 +123,210 @@ extension Session {
   ///
   /// - Parameter exactBase: Compares with `since` itself.
   /// - Throws: A diagnostic for commits that git does not know, and a `DiagnosticList` for mistakes in the newer tree.
-  package func affected(since: String, until: String? = nil, exactBase: Bool = false, among patterns: [String] = [])
-    throws -> Affected
-  {
+  package func affected(
+    since: String, until: String? = nil, exactBase: Bool = false, among patterns: [String] = []
+  ) throws -> Affected {
     let patterns = patterns.isEmpty ? nil : try parse(patterns)
     guard let history = GitHistory(of: workspace.root) else {
       throw Diagnostic.error(
         "`\(workspace.root)` lies in no git work tree, so there is nothing to compare with",
         hints: ["build all of it: slipway build //..."])
     }
-    let memo = PackageMemo()
     let head = try until.map { try history.commit($0) }
     let other = try history.commit(since)
-    let base = exactBase ? other : try history.mergeBase(other, head ?? history.commit("HEAD"))
-    let newer: PlannedTree
-    do {
-      newer = try PlannedTree(
-        head.map { try history.tree(of: $0, ignore: WorkspaceDefinition.ignored) }
-          ?? history.workingTree(reader: workspace.tree.reader, ignore: WorkspaceDefinition.ignored), memo)
-    }
-    if newer.diagnostics.hasErrors { throw newer.diagnostics }
-    let older = try olderTree(base, history, memo)
+    let base = exactBase ? other : try history.mergeBase(other, head ?? "HEAD")
+    let trees = try history.trees(
+      base: base, head: head, reader: workspace.tree.reader, ignore: WorkspaceDefinition.ignored)
+    let memo = PackageMemo()
+    let newer = try ComparedTree(trees.newer, memo)
+    var diagnostics = DiagnosticList()
+    let plan = Plan(
+      roots: newer.tree.packages, source: newer, settings: newer.definition.settings, diagnostics: &diagnostics)
+    if diagnostics.hasErrors { throw diagnostics }
     var result = Affected(base: base, head: head)
-    if let tree = older.tree {
-      let mistakes = tree.diagnostics.diagnostics.count { $0.severity == .error }
-      if mistakes > 0 {
-        result.warnings.append(
-          .warning(
-            "\(mistakes == 1 ? "a mistake" : "\(mistakes) mistakes") in the manifests of \(base.prefix(12)): "
-              + "what could not be read there counts as new"))
-      }
-    }
-    result.warnings += older.warnings
-    result.compare(newer, with: older.tree)
-    if let patterns { try result.restrict(to: patterns, in: newer, and: older.tree) }
+    let older = result.open(trees.older, memo)
+    result.compare(plan, newer, with: older)
+    if let patterns { try result.restrict(to: patterns, plan, newer, older) }
     return result
-  }
-
-  /// The planned tree of the base, and why there is none.
-  private func olderTree(_ base: String, _ history: GitHistory, _ memo: PackageMemo) throws -> (
-    tree: PlannedTree?, warnings: [Diagnostic]
-  ) {
-    let tree = try history.tree(of: base, ignore: WorkspaceDefinition.ignored)
-    guard let settings = WorkspacePath("slipway.yaml"), tree.mode(of: settings) != nil else {
-      return (nil, [.warning("\(base.prefix(12)) has no slipway.yaml in this folder: every target counts as new")])
-    }
-    do { return (try PlannedTree(tree, memo), []) } catch is DiagnosticList {
-      return (
-        nil, [.warning("slipway.yaml or a kind of \(base.prefix(12)) has mistakes: every target counts as new")]
-      )
-    }
   }
 }
 
 extension Affected {
-  /// Leaves what the patterns mean, in the newer tree or in the older one.
-  fileprivate mutating func restrict(to patterns: TargetPatternSet, in newer: PlannedTree, and older: PlannedTree?)
-    throws
-  {
-    func meant(_ tree: PlannedTree) throws(DiagnosticList) -> Set<Label> {
-      Set(
-        try patterns.resolve(
-          packages: tree.tree.packages,
-          targets: { tree.plan.packages[$0]?.declaration.targets.map(\.name.value) ?? [] },
-          defaultTarget: { tree.plan.packages[$0]?.declaration.defaultTarget }))
+  /// The base's side; nil, with a warning, where it cannot be read at all.
+  fileprivate mutating func open(_ tree: GitTree, _ memo: PackageMemo) -> ComparedTree? {
+    guard let settings = WorkspacePath("slipway.yaml"), tree.mode(of: settings) != nil else {
+      warnings.append(.warning("\(base.prefix(12)) has no slipway.yaml in this folder: every target counts as new"))
+      return nil
     }
-    var before: Set<Label> = []
-    if let older { before = (try? meant(older)) ?? [] }
+    do { return try ComparedTree(tree, memo) } catch {
+      warnings.append(
+        .warning("slipway.yaml or a kind of \(base.prefix(12)) cannot be read: every target counts as new"))
+      return nil
+    }
+  }
+
+  /// Finds the targets that differ. Equal to comparing planned keys of both trees, but that what did not change is not
+  /// read again: a target is the same if it says the same, reads the same files, and depends on what is the same.
+  fileprivate mutating func compare(_ plan: Plan, _ newer: ComparedTree, with older: ComparedTree?) {
+    guard let older else {
+      for (label, target) in plan.targets { reasons[label] = Reason(rule: target.rule, cause: .new) }
+      return finish(plan, [:])
+    }
+    var diagnostics = DiagnosticList()
+    let before = OlderTargets(plan, newer, older, &diagnostics)
+    let mistakes = diagnostics.diagnostics.count { $0.severity == .error }
+    if mistakes > 0 {
+      warnings.append(
+        .warning(
+          "\(mistakes == 1 ? "a mistake" : "\(mistakes) mistakes") in the manifests of \(base.prefix(12)): "
+            + "what could not be read there counts as new"))
+    }
+    let graph = plan.graph
+    for index in graph.topologicalOrder {
+      let node = graph.nodes[index]
+      guard let target = plan.targets[node.label] else { continue }
+      var cause: Cause?
+      if before.packages.contains(node.label.package) || plan.pulls.contains(node.label) {
+        cause = before.cause(of: target, node.dependencies, newer, older)
+      }
+      if cause == nil {
+        // What only orders, or decides whether it runs, is not what a target comes from.
+        cause = node.dependencies.first {
+          $0.role != .needs && $0.role != .when && reasons[$0.target] != nil
+        }.map { .dependency($0.target) }
+      }
+      if let cause { reasons[node.label] = Reason(rule: target.rule, cause: cause) }
+    }
+    finish(plan, before.targets)
+  }
+
+  private mutating func finish(_ plan: Plan, _ older: [Label: Target]) {
+    // Pulls that manifests name in place of a target are not targets of their own.
+    labels = reasons.keys.filter { !plan.pulls.contains($0) }.sorted()
+    all = Set(labels)
+    removed = older.keys.filter { plan.targets[$0] == nil }.sorted()
+  }
+
+  /// Leaves what the patterns mean, in the newer tree or in the older one.
+  fileprivate mutating func restrict(
+    to patterns: TargetPatternSet, _ plan: Plan, _ newer: ComparedTree, _ older: ComparedTree?
+  ) throws {
     var now: Set<Label> = []
-    do throws(DiagnosticList) { now = try meant(newer) } catch {
-      // A pattern may mean only what is gone.
-      if before.isEmpty { throw error }
+    var failure: DiagnosticList?
+    do throws(DiagnosticList) {
+      now = Set(
+        try patterns.resolve(
+          packages: newer.tree.packages,
+          targets: { plan.packages[$0]?.declaration.targets.map(\.name.value) ?? [] },
+          defaultTarget: { plan.packages[$0]?.declaration.defaultTarget }))
+    } catch { failure = error }
+    var gone: Set<Label> = []
+    if !removed.isEmpty, let older {
+      var ignored = DiagnosticList()
+      func declaration(_ path: WorkspacePath) -> PackageDeclaration? {
+        older.packages(at: [path], diagnostics: &ignored)[0]?.declaration
+      }
+      gone = Set(
+        (try? patterns.resolve(
+          packages: older.tree.packages, targets: { declaration($0)?.targets.map(\.name.value) ?? [] },
+          defaultTarget: { declaration($0)?.defaultTarget })) ?? [])
     }
     labels.removeAll { !now.contains($0) }
-    removed.removeAll { !before.contains($0) }
+    removed.removeAll { !gone.contains($0) }
+    // A pattern may mean only what is gone.
+    if let failure, removed.isEmpty { throw failure }
   }
+}
 
-  fileprivate mutating func compare(_ newer: PlannedTree, with older: PlannedTree?) {
-    let graph = newer.plan.graph
-    for index in graph.topologicalOrder {
-      let label = graph.nodes[index].label
-      guard let entry = newer.keys.entries[label], let target = newer.plan.targets[label] else { continue }
-      let before = older?.keys.entries[label]
-      if before?.key == entry.key { continue }
-      reasons[label] = Reason(rule: target.rule, cause: cause(target, entry, before, newer, older))
-    }
-    labels = reasons.keys.sorted()
-    all = Set(labels)
-    if let older { removed = older.keys.entries.keys.filter { newer.keys.entries[$0] == nil }.sorted() }
-  }
+/// The older tree's targets, of those packages alone that may say or read something else there.
+private struct OlderTargets {
+  /// The packages that were looked at.
+  private(set) var packages: Set<WorkspacePath> = []
+  private(set) var targets: [Label: Target] = [:]
+  private var edges: [Label: [GraphEdge]] = [:]
 
-  private func cause(
-    _ target: Target, _ entry: PlannedKeys.Entry, _ before: PlannedKeys.Entry?, _ newer: PlannedTree,
-    _ older: PlannedTree?
-  ) -> Cause {
-    guard let before, let older, let was = older.plan.targets[target.label] else { return .new }
-    if entry.sources != before.sources {
-      let files = Set(target.files).union(was.files).filter { newer.tree.content(of: $0) != older.tree.content(of: $0) }
-      if !files.isEmpty { return .files(files.sorted()) }
+  init(_ plan: Plan, _ newer: ComparedTree, _ older: ComparedTree, _ diagnostics: inout DiagnosticList) {
+    let settings = older.definition.settings
+    if newer.definitionPrint == older.definitionPrint {
+      packages = Self.owners(of: newer.tree.paths(differingFrom: older.tree), newer.tree, older.tree)
+    } else {
+      packages = Set(newer.tree.packages).union(older.tree.packages)
     }
-    if entry.attributes != before.attributes {
-      let (now, then) = (target.declaration.attributeTexts, was.declaration.attributeTexts)
-      let names = Set(now.map(\.name)).union(then.map(\.name)).filter { name in
-        now.first { $0.name == name }?.json != then.first { $0.name == name }?.json
+    var loaded = plan.packages
+    let changed = packages.sorted()
+    for (path, package) in zip(changed, older.packages(at: changed, diagnostics: &diagnostics)) {
+      loaded[path] = package
+    }
+    // Who names a package with other targets may mean others of them.
+    let renamed = Set(changed.filter { Interface(plan.packages[$0]) != Interface(loaded[$0]) })
+    if !renamed.isEmpty {
+      for (path, package) in plan.packages where !packages.contains(path) {
+        let named = package.declaration.packages(namedFrom: path, settings: newer.definition.settings)
+        if named.contains(where: renamed.contains) { packages.insert(path) }
       }
-      return .attributes(names.sorted())
     }
-    // Nearest first: dependencies have their reasons by now.
-    let edges = newer.plan.graph.index(of: target.label).map { newer.plan.graph.nodes[$0].dependencies } ?? []
-    for edge in edges where edge.role != .needs && edge.role != .when && reasons[edge.target] != nil {
-      return .dependency(edge.target)
+    // What the older packages name, and was not looked at yet.
+    var pending = packages.sorted()
+    while !pending.isEmpty {
+      let named = Set(
+        pending.flatMap { path in
+          loaded[path]?.declaration.packages(namedFrom: path, settings: settings) ?? []
+        }.filter { loaded[$0] == nil && !packages.contains($0) })
+      pending = named.sorted()
+      for (path, package) in zip(pending, older.packages(at: pending, diagnostics: &diagnostics)) {
+        loaded[path] = package
+      }
     }
-    return .reference
+    let resolved = ResolvedTargets(of: packages.sorted(), among: loaded, settings: settings)
+    diagnostics.diagnostics += resolved.diagnostics.diagnostics
+    targets = resolved.targets
+    edges = resolved.edges
+  }
+
+  /// The packages of which a path is a file, or in which a target reads it from elsewhere.
+  private static func owners(of paths: [WorkspacePath], _ newer: GitTree, _ older: GitTree) -> Set<WorkspacePath> {
+    var packages: Set<WorkspacePath> = []
+    for path in paths {
+      for tree in [newer, older] {
+        if let package = tree.package(containing: path) { packages.insert(package) }
+      }
+    }
+    // The page of a connector's documentation lies outside of its package.
+    let changed = Set(paths)
+    for package in newer.packages {
+      if let page = package.documentationPage, changed.contains(page) { packages.insert(package) }
+    }
+    return packages
+  }
+
+  /// What others see of a package.
+  private struct Interface: Equatable {
+    var defaultTarget: String?
+    var targets: [String]
+
+    init(_ package: LoadedPackage?) {
+      defaultTarget = package?.declaration.defaultTarget
+      targets = package?.declaration.targets.map(\.name.value) ?? []
+    }
+  }
+
+  /// What makes a target another one than before, apart from what it depends on; nil where nothing does.
+  func cause(of target: Target, _ now: [GraphEdge], _ newer: ComparedTree, _ older: ComparedTree) -> Affected.Cause? {
+    guard let was = targets[target.label] else {
+      // A pull is what its label says.
+      return target.label.package.string.hasPrefix("@") ? nil : .new
+    }
+    let files = Set(target.files).union(was.files).filter { newer.tree.content(of: $0) != older.tree.content(of: $0) }
+    if !files.isEmpty { return .files(files.sorted()) }
+    let (attributes, before) = (target.declaration.attributeTexts, was.declaration.attributeTexts)
+    let names = Set(attributes.map(\.name)).union(before.map(\.name)).filter { name in
+      attributes.first { $0.name == name }?.json != before.first { $0.name == name }?.json
+    }
+    if !names.isEmpty { return .attributes(names.sorted()) }
+    func same(_ a: GraphEdge, _ b: GraphEdge) -> Bool {
+      a.target == b.target && a.role == b.role && a.output == b.output
+    }
+    return now.elementsEqual(edges[target.label] ?? [], by: same) ? nil : .reference
   }
 }
 

@@ -97,12 +97,27 @@ package final class GitTree: SourceTree, Sendable {
     }
   }
 
-  /// Every path with what `content(of:)` says, sorted.
-  package func forEachContent(_ body: (UnsafeBufferPointer<UInt8>, SourceFile.Mode, UnsafeBufferPointer<UInt8>) -> Void)
-  {
-    for (entry, id) in zip(index.entries, ids) {
-      body(index.arena.bytes(entry.path), entry.mode, index.arena.bytes(id))
+  /// The paths that hold something else in another tree, or are in one alone, sorted.
+  package func paths(differingFrom other: GitTree) -> [WorkspacePath] {
+    var paths: [WorkspacePath] = []
+    var (mine, theirs) = (0, 0)
+    while mine < index.entries.count || theirs < other.index.entries.count {
+      let path = mine < index.entries.count ? index.arena.bytes(index.entries[mine].path) : nil
+      let otherPath =
+        theirs < other.index.entries.count ? other.index.arena.bytes(other.index.entries[theirs].path) : nil
+      let order = path.map { path in otherPath.map { TreeIndex.compare(path, $0) } ?? -1 } ?? 1
+      if order == 0 {
+        let isSame =
+          index.entries[mine].modeBits == other.index.entries[theirs].modeBits
+          && TreeIndex.compare(index.arena.bytes(ids[mine]), other.index.arena.bytes(other.ids[theirs])) == 0
+        if !isSame, let path { paths.append(WorkspacePath(unchecked: String(decoding: path, as: UTF8.self))) }
+      } else if let lone = order < 0 ? path : otherPath {
+        paths.append(WorkspacePath(unchecked: String(decoding: lone, as: UTF8.self)))
+      }
+      if order <= 0 { mine += 1 }
+      if order >= 0 { theirs += 1 }
     }
+    return paths
   }
 
   /// Reads many files by one call of git; `read` then answers at once.
@@ -226,31 +241,48 @@ package final class GitHistory: Sendable {
 
   // MARK: Trees
 
-  /// The workspace's files in a commit; none where it did not have the workspace's folder.
+  /// The workspace's files in two commits, or in a commit and on the disk, where tracked files and untracked ones count
+  /// that git does not ignore; none where a commit does not have the workspace's folder.
   ///
-  /// - Parameter ignore: What the commit's own `slipway.yaml` leaves out, by its text; nil without one.
-  package func tree(of commit: String, ignore: ([UInt8]?) throws -> [Glob]) throws -> GitTree {
-    let output = try git.output(["ls-tree", "-r", "-z", commit])
-    var files: [GitFile] = []
-    for record in output.split(separator: 0) {
-      // `MODE TYPE ID<tab>PATH`
-      guard let tab = record.firstIndex(of: 9) else { continue }
-      let words = record[..<tab].split(separator: 32)
-      guard words.count == 3, let mode = SourceFile.Mode(git: words[0]) else { continue }
-      files.append(GitFile(path: record[(tab + 1)...], mode: mode, id: words[2]))
+  /// - Parameters:
+  ///   - head: The newer commit; nil for the disk, which `reader` reads.
+  ///   - ignore: What a `slipway.yaml` leaves out, by its text; nil without one.
+  package func trees(
+    base: String, head: String?, reader: FileReader, ignore: ([UInt8]?) throws -> [Glob]
+  ) throws -> (older: GitTree, newer: GitTree) {
+    let git = git
+    let comparison =
+      head.map { ["diff-tree", "-r", "--raw", "-z", "--no-renames", "--relative", base, $0] }
+      ?? ["diff-index", "--cached", "--raw", "-z", "--no-renames", "--relative", base]
+    // Most of each is git's start.
+    let changes = Background { Result { try git.output(comparison) } }
+    guard let head else {
+      let edits = Background { Result { try git.output(["diff-files", "--raw", "-z", "--no-renames", "--relative"]) } }
+      let (tracked, untracked) = try Self.indexed(git.output(Listing.command))
+      let newer = try working(tracked, untracked, Self.changes(edits.take().get()), reader)
+      let older = try Self.undone(Self.changes(changes.take().get()), in: tracked)
+      return (try tree(older, disk: nil, ignore), try tree(newer, disk: reader, ignore))
     }
-    return try tree(files, disk: nil, ignore)
+    let newer = Self.committed(try git.output(["ls-tree", "-r", "-z", head]))
+    let older = try Self.undone(Self.changes(changes.take().get()), in: newer)
+    return (try tree(older, disk: nil, ignore), try tree(newer, disk: nil, ignore))
   }
 
-  /// The workspace's files on the disk, tracked or not, without those that git ignores.
-  package func workingTree(reader: FileReader, ignore: ([UInt8]?) throws -> [Glob]) throws -> GitTree {
-    let git = git
-    // Most of each is git's start.
-    let changes = Background { Result { try git.output(["diff-files", "--raw", "-z", "--no-renames", "--relative"]) } }
-    let listed = try git.output(Listing.command)
+  /// From `MODE TYPE ID<tab>PATH` for each file of a commit.
+  private static func committed(_ output: [UInt8]) -> [GitFile] {
+    output.split(separator: 0).compactMap { record in
+      guard let tab = record.firstIndex(of: 9) else { return nil }
+      let words = record[..<tab].split(separator: 32)
+      guard words.count == 3, let mode = SourceFile.Mode(git: words[0]) else { return nil }
+      return GitFile(path: record[(tab + 1)...], mode: mode, id: words[2])
+    }
+  }
+
+  /// From `Listing.command`.
+  private static func indexed(_ output: [UInt8]) -> (tracked: [GitFile], untracked: [ArraySlice<UInt8>]) {
     var tracked: [GitFile] = []
     var untracked: [ArraySlice<UInt8>] = []
-    for record in listed.split(separator: 0) where record.count > 2 {
+    for record in output.split(separator: 0) where record.count > 2 {
       let body = record.dropFirst(2)
       if record.first == UInt8(ascii: "?") {
         // A trailing slash: another repository, opaque.
@@ -262,28 +294,54 @@ package final class GitHistory: Sendable {
       guard words.count == 3, let mode = SourceFile.Mode(git: words[0]) else { continue }
       tracked.append(GitFile(path: body[(tab + 1)...], mode: mode, id: words[1]))
     }
-    // `:OLDMODE NEWMODE OLDID NEWID STATUS`, then the path.
-    var changed: [[UInt8]: ArraySlice<UInt8>] = [:]
-    var status: ArraySlice<UInt8>?
-    for field in try changes.take().get().split(separator: 0) {
-      if let known = status {
-        changed[Array(field)] = known
-        status = nil
+    return (tracked, untracked)
+  }
+
+  /// What `--raw -z` says of a path: `:OLDMODE NEWMODE OLDID NEWID STATUS`.
+  private struct Change {
+    var words: [ArraySlice<UInt8>]
+    var isGone: Bool { words.last?.first == UInt8(ascii: "D") }
+    /// As it was before; nil where it was not there.
+    func before(_ path: ArraySlice<UInt8>) -> GitFile? {
+      guard words.count == 5, let mode = SourceFile.Mode(git: words[0].dropFirst()) else { return nil }
+      return GitFile(path: path, mode: mode, id: words[2])
+    }
+  }
+
+  private static func changes(_ output: [UInt8]) -> [ArraySlice<UInt8>: Change] {
+    var found: [ArraySlice<UInt8>: Change] = [:]
+    var change: Change?
+    for field in output.split(separator: 0) {
+      if let known = change {
+        found[field] = known
+        change = nil
       } else {
-        status = field
+        change = Change(words: field.split(separator: 32))
       }
     }
+    return found
+  }
+
+  /// The files as they were before the changes.
+  private static func undone(_ changes: [ArraySlice<UInt8>: Change], in files: [GitFile]) -> [GitFile] {
+    if changes.isEmpty { return files }
+    return files.filter { changes[$0.path] == nil } + changes.compactMap { $1.before($0) }
+  }
+
+  private func working(
+    _ tracked: [GitFile], _ untracked: [ArraySlice<UInt8>], _ changed: [ArraySlice<UInt8>: Change], _ reader: FileReader
+  ) throws -> [GitFile] {
+    if changed.isEmpty && untracked.isEmpty { return tracked }
     var files: [GitFile] = []
-    var dirty: [ArraySlice<UInt8>] = untracked
+    var dirty = untracked
     for file in tracked {
-      guard let status = changed[Array(file.path)] else {
+      guard let change = changed[file.path] else {
         files.append(file)
         continue
       }
-      if status.last != UInt8(ascii: "D") { dirty.append(file.path) }
+      if !change.isGone { dirty.append(file.path) }
     }
-    files += try hashed(dirty, reader)
-    return try tree(files, disk: reader, ignore)
+    return files + (try hashed(dirty, reader))
   }
 
   /// What `git add` would make of files, without adding them.

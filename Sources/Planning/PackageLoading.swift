@@ -53,19 +53,8 @@ package struct Plan: Sendable {
       for path in named.joined() where seen.insert(path).inserted { pending.append(path) }
     }
     let known = loaded
-    let order = loaded.keys.sorted()
-    let resolved = mapInParallel(order, chunk: 16) { path -> Resolved in
-      var result = Resolved()
-      for declaration in known[path]?.declaration.targets ?? [] {
-        var resolver = TargetResolver(
-          package: path, loaded: known, settings: settings, declaration: declaration, diagnostics: result.diagnostics)
-        let target = resolver.resolve()
-        result.diagnostics = resolver.diagnostics
-        result.targets.append(target)
-        result.nodes.append(target.graphNode(edges: resolver.edges))
-        result.pulls.merge(resolver.pulls) { first, _ in first }
-      }
-      return result
+    let resolved = mapInParallel(loaded.keys.sorted(), chunk: 16) { path in
+      Resolved(path, among: known, settings: settings)
     }
     var nodes: [GraphNode] = []
     targets.reserveCapacity(resolved.reduce(0) { $0 + $1.targets.count })
@@ -96,11 +85,44 @@ private struct Resolved: Sendable {
   var nodes: [GraphNode] = []
   var pulls: [Label: Located<String>] = [:]
   var diagnostics = DiagnosticList()
+
+  init(_ path: WorkspacePath, among loaded: [WorkspacePath: LoadedPackage], settings: WorkspaceSettings) {
+    for declaration in loaded[path]?.declaration.targets ?? [] {
+      var resolver = TargetResolver(
+        package: path, loaded: loaded, settings: settings, declaration: declaration, diagnostics: diagnostics)
+      let target = resolver.resolve()
+      diagnostics = resolver.diagnostics
+      targets.append(target)
+      nodes.append(target.graphNode(edges: resolver.edges))
+      pulls.merge(resolver.pulls) { first, _ in first }
+    }
+  }
+}
+
+/// Targets of some packages, with what each depends on, in no graph.
+package struct ResolvedTargets: Sendable {
+  package private(set) var targets: [Label: Target] = [:]
+  package private(set) var edges: [Label: [GraphEdge]] = [:]
+  package private(set) var diagnostics = DiagnosticList()
+
+  /// - Parameter loaded: Them, and every package that they name.
+  package init(
+    of packages: [WorkspacePath], among loaded: [WorkspacePath: LoadedPackage], settings: WorkspaceSettings
+  ) {
+    let resolved = mapInParallel(packages.sorted(), chunk: 16) { Resolved($0, among: loaded, settings: settings) }
+    for found in resolved {
+      diagnostics.diagnostics += found.diagnostics.diagnostics
+      for (target, node) in zip(found.targets, found.nodes) {
+        targets[target.label] = target
+        edges[target.label] = node.dependencies
+      }
+    }
+  }
 }
 
 extension PackageDeclaration {
   /// The packages of all labels in it; one may come more than once.
-  fileprivate func packages(namedFrom path: WorkspacePath, settings: WorkspaceSettings) -> [WorkspacePath] {
+  package func packages(namedFrom path: WorkspacePath, settings: WorkspaceSettings) -> [WorkspacePath] {
     targets.flatMap { target in
       target.labelTexts(settings: settings).compactMap { text, _ in
         (try? LabelReference.parse(text, relativeTo: path))?.package
