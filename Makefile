@@ -5,7 +5,7 @@ RELEASE := .build-release
 BINARY := $(RELEASE)/release/slipway
 CONNECTOR ?= //connectors/source-faker:test
 
-.PHONY: run build test lint bench goldens fuzz install setup clean
+.PHONY: run build test lint bench bench-remote goldens fuzz install setup clean
 
 run: build
 	$(BINARY) build $(CONNECTOR)
@@ -30,6 +30,9 @@ goldens: setup
 
 bench: build
 	Tests/Benchmarks/run
+
+bench-remote: build
+	Tests/Benchmarks/run-remote
 
 fuzz: setup
 	Tests/Fuzz/run

@@ -24,6 +24,8 @@ ONE = "//connectors/source-one:test"
 
 
 class Bench(RegistryRows):
+  samples = "samples.json"
+
   def __init__(self, options):
     self.options = options
     self.work = os.path.abspath(options.work)
@@ -357,7 +359,7 @@ targets:
     rows = [{"what": r.what, "slipway": r.ours and r.ours.json(), "against": r.peer and r.peer.json(),
              "limits": [{"figure": f, "limit": b, "pass": p} for f, b, p in r.limits], "note": r.note}
             for r in self.rows]
-    with open(f"{self.work}/samples.json", "w", encoding="utf-8") as file:
+    with open(f"{self.work}/{self.samples}", "w", encoding="utf-8") as file:
       json.dump({"rows": rows}, file, indent=1)
 
 

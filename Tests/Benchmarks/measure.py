@@ -12,17 +12,20 @@ class Failed(Exception):
 
 
 class Sample:
-  """What one run of a command took: wall and CPU milliseconds."""
+  """What one run of a command took: wall and CPU milliseconds; and its exit status."""
 
-  def __init__(self, wall, cpu):
-    self.wall, self.cpu = wall, cpu
+  def __init__(self, wall, cpu, status=0):
+    self.wall, self.cpu, self.status = wall, cpu, status
 
   def json(self):
     return {"wall_ms": round(self.wall, 3), "cpu_ms": round(self.cpu, 3)}
 
 
-def run(argv, cwd=None, env=None, log=None):
-  """Runs a command without a terminal; its output goes to the file `log`, or nowhere."""
+def run(argv, cwd=None, env=None, log=None, check=True):
+  """Runs a command without a terminal; its output goes to the file `log`, or nowhere.
+
+  With `check` it has to succeed.
+  """
   with open(log, "wb") if log else open(os.devnull, "wb") as output:
     start = time.perf_counter()
     child = subprocess.Popen(argv, cwd=cwd, env=env, stdin=subprocess.DEVNULL, stdout=output,
@@ -30,13 +33,13 @@ def run(argv, cwd=None, env=None, log=None):
     _, status, usage = os.wait4(child.pid, 0)
     wall = (time.perf_counter() - start) * 1000
     child.returncode = os.waitstatus_to_exitcode(status)
-  if child.returncode != 0:
+  if check and child.returncode != 0:
     text = ""
     if log:
       with open(log, "rb") as file:
         text = file.read()[-1500:].decode(errors="replace")
     raise Failed(f"{' '.join(argv)}: exit {child.returncode}\n{text}")
-  return Sample(wall, (usage.ru_utime + usage.ru_stime) * 1000)
+  return Sample(wall, (usage.ru_utime + usage.ru_stime) * 1000, child.returncode)
 
 
 # A child's peak is at least that of the process that started it, so a small one of its own starts it.
