@@ -8,6 +8,8 @@ import Planning
 enum Step: Sendable {
   case looked(LookUp)
   case executed(Execution)
+  /// It is time to see what waits.
+  case watched
 }
 
 /// An answer of the remote tier.
@@ -39,7 +41,8 @@ extension Build {
   ///
   /// - Parameter recorded: The local tier's own record, whose blobs are not all here.
   static func lookUp(
-    _ node: Int, _ work: Work, recorded: ActionRecord?, bringsBytes: Bool, _ shared: any SharedResults
+    _ node: Int, _ work: Work, recorded: ActionRecord?, bringsBytes: Bool, _ shared: any SharedResults,
+    _ watch: LookUpWatch
   ) async -> LookUp {
     var result = LookUp(node: node, work: work, answer: .miss(nil), isRecorded: recorded != nil)
     let store = work.actions.store
@@ -48,6 +51,11 @@ extension Build {
       result.answer = .hit(recorded)
     } else if !work.ignoresCache, let request = result.work.request {
       result.answer = await shared.lookup(request)
+    }
+    if case .miss("not reached") = result.answer {
+      watch.answered(node, isReached: false)
+    } else {
+      watch.answered(node, isReached: true)
     }
     // Whoever asks for a new verdict gives it to others all the same.
     if work.ignoresCache { result.answer = .miss(nil) }

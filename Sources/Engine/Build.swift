@@ -97,25 +97,44 @@ package final class Build {
           progressed = true
           evaluate(id, &scheduler)
         }
-        for question in questions { group.addTask { .looked(await question()) } }
+        for (id, question) in questions {
+          group.addTask { .looked(await question()) }
+          if watch.asked(id) { hedge(id, &scheduler) }
+        }
         questions = []
+        if !isWatching, watch.isWaiting {
+          isWatching = true
+          group.addTask {
+            try? await Task.sleep(for: LookUpWatch.pause)
+            return .watched
+          }
+        }
         for id in scheduler.startExecutions() {
           progressed = true
           guard let work = pending.removeValue(forKey: id) else { continue }
+          if let hit = superseded.removeValue(forKey: id), let target = plan.targets[graph.nodes[id].label] {
+            take(hit, target, &scheduler)
+            continue
+          }
           events.emit(Event(.actionStarted, label: graph.nodes[id].label.description, rule: graph.nodes[id].rule))
-          group.addTask { .executed(await Self.execute(id, work)) }
+          group.addTask(operation: execution(of: id, work))
         }
         for id in scheduler.takeDecided() { reportDecided(id, scheduler.state(of: id)) }
         if progressed || scheduler.isDone { continue }
         switch await group.next() {
         case .looked(let lookUp)?: complete(lookUp, &scheduler)
+        case .watched?:
+          isWatching = false
+          for id in watch.overdue() { hedge(id, &scheduler) }
         case .executed(let execution)?:
           for (node, work) in complete(execution, &scheduler) {
-            group.addTask { .executed(await Self.execute(node, work)) }
+            group.addTask(operation: self.execution(of: node, work))
           }
         case nil: return
         }
       }
+      // Answers that nobody waits for any more.
+      group.cancelAll()
     }
     // The last failure may have decided others, with nothing left to start.
     for id in scheduler.takeDecided() { reportDecided(id, scheduler.state(of: id)) }
@@ -142,7 +161,15 @@ package final class Build {
   /// Work that waits for its turn to execute, by node.
   var pending: [Int: Work] = [:]
   /// Questions to the remote tier that are to be asked.
-  private var questions: [@Sendable () async -> LookUp] = []
+  private var questions: [(node: Int, ask: @Sendable () async -> LookUp)] = []
+  let watch = LookUpWatch()
+  private var isWatching = false
+  /// Work of nodes that the remote tier is asked about.
+  var asked: [Int: Work] = [:]
+  /// Those of them that are executed all the same, since the answer is late; with what runs.
+  var hedged: [Int: Task<Execution, Never>?] = [:]
+  /// Answers that came in time to spare an execution that had begun.
+  var superseded: [Int: LookUp] = [:]
   /// Nodes that run once more for the sake of others, which lack the bytes that they gave: those others.
   var awaited: [Int: Set<Int>] = [:]
   /// How often a node lacked bytes.
@@ -214,9 +241,10 @@ package final class Build {
           guard let shared else { return try miss(id, target, work, reason, &scheduler) }
           reasons[id] = reason
           let bringsBytes = mustBeLocal(target)
-          questions.append {
-            await Self.lookUp(id, work, recorded: recorded, bringsBytes: bringsBytes, shared)
-          }
+          asked[id] = work
+          let watch = watch
+          questions.append(
+            (id, { await Self.lookUp(id, work, recorded: recorded, bringsBytes: bringsBytes, shared, watch) }))
         }
       }
     } catch {
@@ -225,7 +253,7 @@ package final class Build {
   }
 
   /// Ends a node with a result that was known.
-  private func take(
+  func take(
     _ record: ActionRecord, _ id: Int, _ target: Target, _ tier: Event.Outcome, _ scheduler: inout Scheduler
   ) {
     planner.outputs[target.label] = record.outputs
@@ -242,7 +270,7 @@ package final class Build {
     scheduler.finished(id, .succeeded)
   }
 
-  private func miss(_ id: Int, _ target: Target, _ work: Work, _ reason: String, _ scheduler: inout Scheduler) throws {
+  func miss(_ id: Int, _ target: Target, _ work: Work, _ reason: String, _ scheduler: inout Scheduler) throws {
     if options.isDryRun { return noteDryRun(id, target, reason, &scheduler) }
     if let platform = target.platform, target.rule.runsCommand || target.rule == .rootfs {
       try emulation.require(target.label, for: platform, host: Workspace.platform)
@@ -260,16 +288,18 @@ package final class Build {
   private func complete(_ lookUp: LookUp, _ scheduler: inout Scheduler) {
     let id = lookUp.node
     guard let target = plan.targets[plan.graph.nodes[id].label] else { return scheduler.finished(id, .failed) }
+    asked[id] = nil
+    if let execution = hedged.removeValue(forKey: id) {
+      // Its execution is on its way, and counts if it has ended, or the answer is no hit.
+      guard case .hit = lookUp.answer, verdicts[id] == nil else { return }
+      superseded[id] = lookUp
+      execution?.cancel()
+      return
+    }
     let reason = reasons.removeValue(forKey: id) ?? ""
     do {
       switch lookUp.answer {
-      case .hit(var record):
-        if !lookUp.isRecorded {
-          record.explanation = lookUp.work.key.explanation
-          // A full disk costs the next build a question.
-          try? actions.store(record)
-        }
-        take(record, id, target, lookUp.isRecorded ? .hitLocal : .hitRemote, &scheduler)
+      case .hit: take(lookUp, target, &scheduler)
       case .miss(let remote):
         try miss(id, target, lookUp.work, remote.map { "\(reason); remote: \($0)" } ?? reason, &scheduler)
       }
@@ -277,7 +307,7 @@ package final class Build {
   }
 
   /// Why no tier had a hit, of nodes that are executed; the local one, of nodes that the remote one is asked about.
-  private var reasons: [Int: String] = [:]
+  var reasons: [Int: String] = [:]
 
   /// How long the actions of remote hits took, by node.
   private var remoteSeconds: [Int: Double] = [:]
@@ -361,6 +391,11 @@ package final class Build {
       scheduler.finished(id, .failed)
       return []
     }
+    if let hit = superseded.removeValue(forKey: id), case .failure = execution.result {
+      if case .hit(let record) = hit.answer { reportAction(target, record, .hitRemote) }
+      take(hit, target, &scheduler)
+      return []
+    }
     do {
       switch execution.result {
       case .failure(let error as SourceChanged):
@@ -397,7 +432,7 @@ package final class Build {
     let (label, record) = (target.label, done.record)
     history.note(label, key: record.key, milliseconds: record.duration)
     verdicts[id] = record.verdict
-    reportAction(target, record, wasHit: done.wasHit)
+    reportAction(target, record, done.wasHit ? .hitLocal : record.isUsable ? .executed : .failed)
     if record.isUsable {
       planner.outputs[label] = record.outputs
       noteVerified(target, record)
@@ -410,18 +445,21 @@ package final class Build {
     }
   }
 
-  private func reportAction(_ target: Target, _ record: ActionRecord, wasHit: Bool) {
+  private func reportAction(_ target: Target, _ record: ActionRecord, _ outcome: Event.Outcome) {
     events.emit(
       Event(
         .actionFinished, label: target.label.description, rule: target.rule.rawValue, key: record.key.description,
-        outcome: wasHit ? .hitLocal : record.isUsable ? .executed : .failed, exitCode: Int(record.exitCode),
-        durationMs: Int(record.duration)))
+        outcome: outcome, exitCode: Int(record.exitCode), durationMs: Int(record.duration)))
   }
 
   /// The work of a node whose key may be another one by now; none when that key has a result here.
   private func prepareAgain(_ id: Int, _ target: Target, _ scheduler: inout Scheduler) throws
     -> [(node: Int, work: Work)]
   {
+    if let hit = superseded.removeValue(forKey: id) {
+      take(hit, target, &scheduler)
+      return []
+    }
     var work = try prepare(target)
     if awaited[id] != nil {
       work.ignoresCache = true
@@ -436,7 +474,7 @@ package final class Build {
   private func resume(after id: Int, _ target: Target, _ record: ActionRecord, _ scheduler: inout Scheduler) throws
     -> [(node: Int, work: Work)]
   {
-    reportAction(target, record, wasHit: false)
+    reportAction(target, record, record.isUsable ? .executed : .failed)
     guard record.isUsable else {
       throw Diagnostic.error(
         "\(target.label), whose bytes are gone from every cache, failed when it ran again (\(record.failureReason))",
@@ -482,7 +520,7 @@ package final class Build {
     events.emit(event)
   }
 
-  private func fail(_ id: Int, _ target: Target, _ error: any Error, _ scheduler: inout Scheduler) {
+  func fail(_ id: Int, _ target: Target, _ error: any Error, _ scheduler: inout Scheduler) {
     if error is CancellationError {
       codes.insert(8)
       scheduler.cancel()

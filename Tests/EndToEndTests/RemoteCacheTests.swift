@@ -262,6 +262,45 @@ import Testing
     }
   }
 
+  @Test func `nobody waits for a server that does not answer`() throws {
+    // Its time limit is 20 s in these tests.
+    let silent = try SilentServer()
+    for scheme in ["http", "grpc"] {
+      let there = try machine()
+      let start = ContinuousClock.now
+      let built = try there.build("//...", options: ["--remote-cache", "\(scheme)://127.0.0.1:\(silent.port)"])
+      #expect(built.status == 0 && built.executed == Self.targets, "\(built.error)")
+      #expect(ContinuousClock.now - start < .seconds(18))
+    }
+  }
+
+  @Test func `an answer that comes late spares the rest of an execution`() throws {
+    func fill(_ project: Project) throws {
+      try project.app("long: {rule: action, image: //base:image, outputs: {o: o}, run: [sh, -c, 'sleep 6; echo x >o']}")
+    }
+    try fill(here)
+    #expect(try build(here, "//app:long").status == 0)
+    let port = try ServerProcess.freePort()
+    let folder = FilePath(here.folder).appending("proxy")
+    mkdir(folder.string, 0o755)
+    let proxy = try ServerProcess(
+      [
+        "/usr/bin/python3", "\(ServerProcess.checkout)/Tests/Benchmarks/faultproxy.py", "--listen", "\(port)", "--to",
+        "\(nginx.port)", "--protocol", "http", "--seconds", "1.5", "slow",
+      ], port: port, folder: folder)
+    let there = try machine()
+    try fill(there)
+    let built = try build(there, "//app:long", at: "http://127.0.0.1:\(port)")
+    #expect(built.status == 0 && built.hitRemote.contains("//app:long"), "\(built.error)")
+    // It had begun.
+    let began = built.events.rows.contains { $0["type"] == "action.started" && $0["label"] == "//app:long" }
+    #expect(began)
+    proxy.stop()
+    let bytes = try there.run("outputs", "//app:long", environment: ["SLIPWAY_REMOTE_CACHE": url])
+    #expect(bytes.status == 0, "\(bytes.standardError)")
+    #expect(try there.output("//app:long") == "x\n")
+  }
+
   @Test func `a server that takes nothing is told once, with its reason`() throws {
     let folder = FilePath(here.folder).appending("full")
     mkdir(folder.string, 0o755)
