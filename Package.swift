@@ -116,7 +116,10 @@ let package = Package(
     tests("RemoteExecutionAPITests", ["RemoteExecutionAPI", system], exclude: ["compare-descriptors.py"]),
     tests(
       "PlanningTests",
-      ["Planning", "RemoteExecutionAPI", "Manifests", "Graph", "Files", "Caching", "Digests", "Diagnostics"]),
+      [
+        "SeededRandom", "Planning", "RemoteExecutionAPI", "Manifests", "Graph", "Files", "Caching", "Digests",
+        "Diagnostics",
+      ]),
     tests(
       "RemoteCachingTests",
       [

@@ -18,20 +18,20 @@ final class LookUpWatch: Sendable {
   static let pause = Duration.milliseconds(50)
 
   /// Notes a question; whether it is not to be waited for.
-  func asked(_ node: Int) -> Bool {
+  func asked(_ node: Int, at now: ContinuousClock.Instant = .now) -> Bool {
     state.withLock { state in
       if state.isSlow { return true }
-      if state.waiting.isEmpty { state.last = .now }
+      if state.waiting.isEmpty { state.last = now }
       state.waiting.insert(node)
       return false
     }
   }
 
   /// - Parameter isReached: The server itself answered.
-  func answered(_ node: Int, isReached: Bool) {
+  func answered(_ node: Int, isReached: Bool, at now: ContinuousClock.Instant = .now) {
     state.withLock { state in
       state.waiting.remove(node)
-      state.last = .now
+      state.last = now
       if isReached { state.isSlow = false }
     }
   }
@@ -39,9 +39,9 @@ final class LookUpWatch: Sendable {
   var isWaiting: Bool { state.withLock { !$0.waiting.isEmpty } }
 
   /// The nodes that are not to be waited for any more, in order.
-  func overdue() -> [Int] {
+  func overdue(at now: ContinuousClock.Instant = .now) -> [Int] {
     state.withLock { state in
-      guard !state.waiting.isEmpty, ContinuousClock.now - state.last > Self.limit else { return [] }
+      guard !state.waiting.isEmpty, now - state.last > Self.limit else { return [] }
       state.isSlow = true
       defer { state.waiting = [] }
       return state.waiting.sorted()

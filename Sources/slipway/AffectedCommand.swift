@@ -3,6 +3,7 @@ import Diagnostics
 import Engine
 import Graph
 import Manifests
+import Planning
 
 /// What a command compares with, where only what a change affects is wanted.
 struct SinceOptions: ParsableArguments {
@@ -45,15 +46,26 @@ struct AffectedCommand: AsyncParsableCommand {
       affected if its declaration, a file that it reads, or anything that it depends on is not what it was.
       """)
 
-  enum Format: String, CaseIterable, ExpressibleByArgument { case labels, json }
+  enum Format: String, CaseIterable, ExpressibleByArgument {
+    case labels, json
+    case matrix = "github-matrix"
+  }
 
   @OptionGroup var common: CommonOptions
   @Option(help: "A commit, branch or tag: what the change started from.") var since: String
   @Option(help: "The commit to look at, instead of the working tree.") var until: String?
   @Flag(help: "Compare with --since itself, not with where the work branched off from it.") var exactBase = false
   @Flag(help: "Print, for each target, what changed and through which targets that reaches it.") var why = false
-  @Option(help: "labels, one a line, or json.") var format: Format = .labels
+  @Option(help: "labels, one a line; json; or github-matrix: tests divided among jobs.") var format: Format = .labels
+  @Option(help: "Into how many jobs a matrix divides the tests at most; never more than 256.") var shards: Int?
   @Argument(help: "Target patterns; all targets if there are none.", completion: .labels) var patterns: [String] = []
+
+  func validate() throws {
+    if let shards, !(1...Shards.limit).contains(shards) {
+      throw ValidationError("--shards must be between 1 and \(Shards.limit)")
+    }
+    if shards != nil, format != .matrix { throw ValidationError("--shards needs --format github-matrix") }
+  }
 
   func run() async throws {
     let session = try common.session()
@@ -61,6 +73,7 @@ struct AffectedCommand: AsyncParsableCommand {
     for warning in affected.warnings { Slipway.write(warning.rendered) }
     switch format {
     case .json: print(affected.json(why: why))
+    case .matrix: print(session.matrix(of: affected, shards: shards ?? 10))
     case .labels:
       for label in affected.labels {
         print(label)

@@ -107,6 +107,25 @@ import Testing
     #expect(undue.error.contains("not affected"), "\(undue.error)")
   }
 
+  @Test func `a matrix holds every affected test once, a package's together`() throws {
+    for name in ["a", "b", "c"] {
+      try project.write(
+        "more/\(name)/targets.yaml",
+        "targets:\n  one: {rule: test, image: //base:image, run: ['true']}\n"
+          + "  two: {rule: test, image: //base:image, run: ['true']}\n  both: {rule: suite, tests: [':one', ':two']}\n")
+    }
+    let matrix = try affected("--since", "HEAD", "--format", "github-matrix", "--shards", "2")[0]
+    let shards = matrix.matches(of: /"targets":"([^"]*)"/).map { $0.1.split(separator: " ").map(String.init) }
+    #expect(shards.count == 2 && matrix.hasPrefix("{\"include\":[{\"shard\":\"1 of 2\","), "\(matrix)")
+    #expect(shards.joined().sorted() == ["a", "b", "c"].flatMap { ["//more/\($0):one", "//more/\($0):two"] })
+    for shard in shards { #expect(shard.count % 2 == 0) }
+    #expect(try affected("--since", "HEAD", "--format", "github-matrix", "//lib/...") == ["{\"include\":[]}"])
+    for count in ["0", "257"] {
+      #expect(
+        try project.run("affected", "--since", "HEAD", "--format", "github-matrix", "--shards", count).status == 2)
+    }
+  }
+
   @Test func `a commit that git lacks is an error that says what to fetch`() throws {
     let missing = try project.run("affected", "--since", "origin/main")
     #expect(missing.status == 2)
