@@ -4,6 +4,9 @@ import Digests
 ///
 /// Nothing here throws or takes longer than it is worth: whatever goes wrong is a miss, told once at the end.
 package protocol SharedResults: Sendable {
+  /// How long a build waits while no answer comes at all, before it goes on beside its questions.
+  var patience: Duration { get }
+
   /// What the tier knows of an action; none of its blobs are brought along.
   func lookup(_ request: SharedRequest) async -> SharedLookup
 

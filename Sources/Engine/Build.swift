@@ -55,6 +55,7 @@ package final class Build {
     options: BuildOptions, events: EventStream, shared: (any SharedResults)? = nil
   ) throws {
     self.shared = shared
+    watch = LookUpWatch(limit: shared?.patience ?? .zero)
     self.registries = registries
     self.workspace = workspace
     self.store = store
@@ -104,8 +105,9 @@ package final class Build {
         questions = []
         if !isWatching, watch.isWaiting {
           isWatching = true
+          let pause = watch.pause
           group.addTask {
-            try? await Task.sleep(for: LookUpWatch.pause)
+            try? await Task.sleep(for: pause)
             return .watched
           }
         }
@@ -162,7 +164,7 @@ package final class Build {
   var pending: [Int: Work] = [:]
   /// Questions to the remote tier that are to be asked.
   private var questions: [(node: Int, ask: @Sendable () async -> LookUp)] = []
-  let watch = LookUpWatch()
+  let watch: LookUpWatch
   private var isWatching = false
   /// Work of nodes that the remote tier is asked about.
   var asked: [Int: Work] = [:]

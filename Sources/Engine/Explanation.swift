@@ -128,7 +128,7 @@ extension Build {
     case .hit(let record): return .here(record)
     case .miss(let reason):
       guard let shared else { return .nowhere(reason, remote: nil) }
-      switch await Self.lookUp(0, work, recorded: nil, bringsBytes: false, shared, LookUpWatch()).answer {
+      switch await Self.lookUp(0, work, recorded: nil, bringsBytes: false, shared, watch).answer {
       case .hit(let record): return .elsewhere(record)
       case .miss(let remote): return .nowhere(reason, remote: remote ?? "not asked")
       }

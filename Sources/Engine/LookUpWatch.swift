@@ -13,9 +13,11 @@ final class LookUpWatch: Sendable {
 
   private let state = Mutex(State())
   /// Without any answer for so long, none is waited for.
-  static let limit = Duration.milliseconds(200)
+  private let limit: Duration
   /// Between two looks.
-  static let pause = Duration.milliseconds(50)
+  var pause: Duration { limit / 4 }
+
+  init(limit: Duration) { self.limit = limit }
 
   /// Notes a question; whether it is not to be waited for.
   func asked(_ node: Int, at now: ContinuousClock.Instant = .now) -> Bool {
@@ -41,7 +43,7 @@ final class LookUpWatch: Sendable {
   /// The nodes that are not to be waited for any more, in order.
   func overdue(at now: ContinuousClock.Instant = .now) -> [Int] {
     state.withLock { state in
-      guard !state.waiting.isEmpty, now - state.last > Self.limit else { return [] }
+      guard !state.waiting.isEmpty, now - state.last > limit else { return [] }
       state.isSlow = true
       defer { state.waiting = [] }
       return state.waiting.sorted()

@@ -53,6 +53,8 @@ extension Session {
       tier.signingKey = key
     }
     var access = try RemoteCacheAccess(environment: environment)
+    // A fifth of what an answer may take: 0.2 s, where nothing else is said.
+    tier.patience = access.patience / 5
     tier.breaker.budget = max(tier.breaker.budget, access.patience * 2)
     if let authority = settings.remote?.authority {
       access.authorities = [workspace.root.pushing(FilePath(authority.value))]

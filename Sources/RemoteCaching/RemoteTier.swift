@@ -20,6 +20,8 @@ package final class RemoteTier: SharedResults {
     /// Results that are given to others at once.
     package var uploads = 4
     package var breaker = CircuitBreaker.Limits()
+    /// Without any answer, after which a build goes on beside its questions.
+    package var patience = Duration.milliseconds(200)
 
     package init() {}
   }
@@ -72,6 +74,8 @@ package final class RemoteTier: SharedResults {
     let start = ContinuousClock.now
     self.init(server, settings) { ContinuousClock.now - start }
   }
+
+  package var patience: Duration { settings.patience }
 
   package var statistics: TierStatistics { state.withLock { $0.statistics } }
 

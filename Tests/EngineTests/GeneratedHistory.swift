@@ -196,7 +196,7 @@ final class GeneratedHistory {
   func git(_ command: String) throws { try shell("git \(command)", in: top + "/repository") }
 
   func shell(_ command: String, in folder: String? = nil, mayFail: Bool = false) throws {
-    let line = ["bash", "-c", "cd '\(folder ?? top)' && { \(command)\n}"]
+    let line = ["bash", "-c", "cd '\(folder ?? top)' && { \(command)\n}\(mayFail ? " 2>/dev/null" : "")"]
     let words: [UnsafeMutablePointer<CChar>?] = line.map { strdup($0) } + [nil]
     defer { for word in words { free(word) } }
     var process: pid_t = 0

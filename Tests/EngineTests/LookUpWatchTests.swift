@@ -3,7 +3,7 @@ import Testing
 @testable import Engine
 
 @Suite struct LookUpWatchTests {
-  private let watch = LookUpWatch()
+  private let watch = LookUpWatch(limit: .milliseconds(200))
   private let start = ContinuousClock.now
 
   private func after(_ milliseconds: Int) -> ContinuousClock.Instant { start + .milliseconds(milliseconds) }
