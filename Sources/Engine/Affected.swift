@@ -56,14 +56,12 @@ package struct Affected: Sendable {
 struct ComparedTree {
   let tree: GitTree
   let definition: WorkspaceDefinition
-  /// What all packages have in common, for the memo.
+  /// Of all that packages have in common.
   fileprivate let definitionPrint: Fingerprint
-  private let memo: PackageMemo
 
   /// - Throws: A `DiagnosticList` for mistakes in `slipway.yaml` or a kind.
-  init(_ tree: GitTree, _ memo: PackageMemo) throws {
+  init(_ tree: GitTree) throws {
     self.tree = tree
-    self.memo = memo
     definition = try WorkspaceDefinition(
       read: { path in
         guard let path = WorkspacePath(path), tree.mode(of: path) != nil else {
@@ -83,39 +81,16 @@ struct ComparedTree {
 extension ComparedTree: PackageSource {
   func packages(at paths: [WorkspacePath], diagnostics: inout DiagnosticList) -> [LoadedPackage?] {
     let (tree, definition) = (tree, definition)
-    let keys = paths.map { path in
-      let hasher = FingerprintHasher()
-      withUnsafeBytes(of: definitionPrint) { hasher.update($0) }
-      withUnsafeBytes(of: tree.outline(of: path, reading: WorkspaceDefinition.manifests)) { hasher.update($0) }
-      return hasher.finish()
-    }
-    let missing = zip(paths, keys).filter { memo.known[$0.1] == nil }
     do {
-      try tree.prefetch(
-        missing.flatMap { path, _ in WorkspaceDefinition.manifests.sorted().map { path.appending($0) } })
+      try tree.prefetch(paths.flatMap { path in WorkspaceDefinition.manifests.map { path.appending($0) } })
     } catch { diagnostics.diagnostics.append((error as? Diagnostic) ?? .error("\(error)", cause: .environment)) }
-    let found = mapInParallel(missing, chunk: 8) { path, _ in
+    let found = mapInParallel(paths, chunk: 8) { path in
       var mistakes = DiagnosticList()
-      let package = definition.load(path, in: tree, platform: Workspace.platform, &mistakes)
-      return PackageMemo.Entry(package: package, mistakes: mistakes.diagnostics)
+      return (package: definition.load(path, in: tree, platform: Workspace.platform, &mistakes), mistakes: mistakes)
     }
-    for ((_, key), entry) in zip(missing, found) { memo.known[key] = entry }
-    return keys.map { key in
-      guard let entry = memo.known[key] else { return nil }
-      diagnostics.diagnostics += entry.mistakes
-      return entry.package
-    }
+    for (_, mistakes) in found { diagnostics.diagnostics += mistakes.diagnostics }
+    return found.map(\.package)
   }
-}
-
-/// Packages that were read, by all that they were read from: what two trees have in common is read once.
-final class PackageMemo {
-  struct Entry: Sendable {
-    var package: LoadedPackage?
-    var mistakes: [Diagnostic]
-  }
-
-  var known: [Fingerprint: Entry] = [:]
 }
 
 extension Session {
@@ -132,19 +107,21 @@ extension Session {
         "`\(workspace.root)` lies in no git work tree, so there is nothing to compare with",
         hints: ["build all of it: slipway build //..."])
     }
+    // Beside the look at the names: most of each question is git's start.
+    let newest = until ?? "HEAD"
+    let common = exactBase ? nil : Background { Result { try history.mergeBase(since, newest) } }
     let head = try until.map { try history.commit($0) }
     let other = try history.commit(since)
-    let base = exactBase ? other : try history.mergeBase(other, head ?? "HEAD")
+    let base = try common?.take().get() ?? other
     let trees = try history.trees(
       base: base, head: head, reader: workspace.tree.reader, ignore: WorkspaceDefinition.ignored)
-    let memo = PackageMemo()
-    let newer = try ComparedTree(trees.newer, memo)
+    let newer = try ComparedTree(trees.newer)
     var diagnostics = DiagnosticList()
     let plan = Plan(
       roots: newer.tree.packages, source: newer, settings: newer.definition.settings, diagnostics: &diagnostics)
     if diagnostics.hasErrors { throw diagnostics }
     var result = Affected(base: base, head: head)
-    let older = result.open(trees.older, memo)
+    let older = result.open(trees.older)
     result.compare(plan, newer, with: older)
     if let patterns { try result.restrict(to: patterns, plan, newer, older) }
     return result
@@ -153,12 +130,12 @@ extension Session {
 
 extension Affected {
   /// The base's side; nil, with a warning, where it cannot be read at all.
-  fileprivate mutating func open(_ tree: GitTree, _ memo: PackageMemo) -> ComparedTree? {
+  fileprivate mutating func open(_ tree: GitTree) -> ComparedTree? {
     guard let settings = WorkspacePath("slipway.yaml"), tree.mode(of: settings) != nil else {
       warnings.append(.warning("\(base.prefix(12)) has no slipway.yaml in this folder: every target counts as new"))
       return nil
     }
-    do { return try ComparedTree(tree, memo) } catch {
+    do { return try ComparedTree(tree) } catch {
       warnings.append(
         .warning("slipway.yaml or a kind of \(base.prefix(12)) cannot be read: every target counts as new"))
       return nil

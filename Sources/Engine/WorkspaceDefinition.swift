@@ -18,7 +18,7 @@ struct WorkspaceDefinition: Sendable {
 
   static let manifestLimit = 4 << 20
   /// The files of a package that its targets are read from.
-  static let manifests: Set<String> = ["metadata.yaml", "targets.yaml"]
+  static let manifests = ["metadata.yaml", "targets.yaml"]
 
   /// The globs of `ignore:` in the text of a `slipway.yaml`; mistakes in it are told by `init`.
   static func ignored(_ text: [UInt8]?) -> [Glob] {

@@ -43,16 +43,11 @@ package final class GitTree: SourceTree, Sendable {
   package func forEachFile(
     in package: WorkspacePath, _ body: (UnsafeBufferPointer<UInt8>, SourceFile.Mode) throws -> Void
   ) rethrows {
-    try forEachEntry(in: package) { path, position in try body(path, index.entries[position].mode) }
-  }
-
-  private func forEachEntry(
-    in package: WorkspacePath, _ body: (UnsafeBufferPointer<UInt8>, Int) throws -> Void
-  ) rethrows {
     guard let position = table.position(of: package) else { return }
     let skipped = package.isRoot ? 0 : package.string.utf8.count + 1
     for entry in table.ranges[position] where table.owners[entry] == position {
-      try body(UnsafeBufferPointer(rebasing: index.arena.bytes(index.entries[entry].path)[skipped...]), entry)
+      let entry = index.entries[entry]
+      try body(UnsafeBufferPointer(rebasing: index.arena.bytes(entry.path)[skipped...]), entry.mode)
     }
   }
 
@@ -69,19 +64,6 @@ package final class GitTree: SourceTree, Sendable {
     let hasher = FingerprintHasher()
     hasher.update(UInt64(index.entries[position].modeBits))
     hasher.update(UnsafeRawBufferPointer(index.arena.bytes(ids[position])))
-    return hasher.finish()
-  }
-
-  /// Of all that a package is read from: the names of its files, and the content of those with one of these names.
-  package func outline(of package: WorkspacePath, reading names: Set<String>) -> Fingerprint {
-    let hasher = FingerprintHasher()
-    hasher.update(package.string)
-    forEachEntry(in: package) { path, position in
-      hasher.update(UInt64(path.count) << 8 | UInt64(index.entries[position].modeBits))
-      hasher.update(UnsafeRawBufferPointer(path))
-      guard path.count < 16, names.contains(String(decoding: path, as: UTF8.self)) else { return }
-      hasher.update(UnsafeRawBufferPointer(index.arena.bytes(ids[position])))
-    }
     return hasher.finish()
   }
 
@@ -214,8 +196,12 @@ package final class GitHistory: Sendable {
     let id = String(decoding: output.bytes.prefix { $0 != 10 }, as: UTF8.self)
     if output.status == 0, [40, 64].contains(id.utf8.count) { return id }
     if output.status == 128, !output.errors.isEmpty { throw git.failure(arguments, output) }
-    var hints = ["fetch it: git fetch origin \(name)"]
-    if name.hasPrefix("origin/") { hints = ["fetch it: git fetch origin \(name.dropFirst("origin/".count))"] }
+    var hints: [String] = []
+    // Only what may be the name of a branch, a tag or a commit can be fetched by it.
+    if !name.isEmpty, !name.hasPrefix("-"), !name.contains(where: { "~^:@{} ".contains($0) }), !name.contains("..") {
+      hints.append(
+        "fetch it: git fetch origin \(name.hasPrefix("origin/") ? name.dropFirst("origin/".count) : name[...])")
+    }
     if try isShallow() {
       hints.append("this clone is shallow: git fetch --deepen=100, or actions/checkout with fetch-depth: 0")
     }
@@ -224,7 +210,7 @@ package final class GitHistory: Sendable {
 
   /// The newest commit that both come from.
   package func mergeBase(_ a: String, _ b: String) throws -> String {
-    let arguments = ["merge-base", a, b]
+    let arguments = ["merge-base", "--end-of-options", a, b]
     let output = try git.run(arguments)
     if output.status == 0 { return String(decoding: output.bytes.prefix { $0 != 10 }, as: UTF8.self) }
     guard output.status == 1 else { throw git.failure(arguments, output) }
