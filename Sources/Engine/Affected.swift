@@ -99,9 +99,9 @@ extension Session {
   /// - Parameter exactBase: Compares with `since` itself.
   /// - Throws: A diagnostic for commits that git does not know, and a `DiagnosticList` for mistakes in the newer tree.
   package func affected(
-    since: String, until: String? = nil, exactBase: Bool = false, among patterns: [String] = []
+    since: String, until: String? = nil, exactBase: Bool = false, among selection: TargetSelection = .all
   ) throws -> Affected {
-    let patterns = patterns.isEmpty ? nil : try parse(patterns)
+    let among = try Among(selection, self)
     guard let history = GitHistory(of: workspace.root) else {
       throw Diagnostic.error(
         "`\(workspace.root)` lies in no git work tree, so there is nothing to compare with",
@@ -123,7 +123,7 @@ extension Session {
     var result = Affected(base: base, head: head)
     let older = result.open(trees.older)
     result.compare(plan, newer, with: older)
-    if let patterns { try result.restrict(to: patterns, plan, newer, older) }
+    try result.restrict(to: among, plan, newer, older)
     return result
   }
 }
@@ -184,34 +184,53 @@ extension Affected {
     removed = older.keys.filter { plan.targets[$0] == nil }.sorted()
   }
 
-  /// Leaves what the patterns mean, in the newer tree or in the older one.
-  fileprivate mutating func restrict(
-    to patterns: TargetPatternSet, _ plan: Plan, _ newer: ComparedTree, _ older: ComparedTree?
-  ) throws {
+  /// Leaves what is meant, in the newer tree or in the older one.
+  fileprivate mutating func restrict(to among: Among, _ plan: Plan, _ newer: ComparedTree, _ older: ComparedTree?)
+    throws
+  {
+    if case .everything = among { return }
     var now: Set<Label> = []
     var failure: DiagnosticList?
-    do throws(DiagnosticList) {
-      now = Set(
-        try patterns.resolve(
-          packages: newer.tree.packages,
-          targets: { plan.packages[$0]?.declaration.targets.map(\.name.value) ?? [] },
-          defaultTarget: { plan.packages[$0]?.declaration.defaultTarget }))
-    } catch { failure = error }
+    do throws(DiagnosticList) { now = Set(try among.labels(in: plan, packages: newer.tree.packages)) } catch {
+      failure = error
+    }
     var gone: Set<Label> = []
     if !removed.isEmpty, let older {
       var ignored = DiagnosticList()
-      func declaration(_ path: WorkspacePath) -> PackageDeclaration? {
-        older.packages(at: [path], diagnostics: &ignored)[0]?.declaration
-      }
-      gone = Set(
-        (try? patterns.resolve(
-          packages: older.tree.packages, targets: { declaration($0)?.targets.map(\.name.value) ?? [] },
-          defaultTarget: { declaration($0)?.defaultTarget })) ?? [])
+      let plan = Plan(
+        roots: older.tree.packages, source: older, settings: older.definition.settings, diagnostics: &ignored)
+      gone = Set((try? among.labels(in: plan, packages: older.tree.packages)) ?? [])
     }
     labels.removeAll { !now.contains($0) }
     removed.removeAll { !gone.contains($0) }
     // A pattern may mean only what is gone.
     if let failure, removed.isEmpty { throw failure }
+  }
+}
+
+/// What of a tree is asked about.
+private enum Among {
+  case everything
+  case patterns(TargetPatternSet)
+  case query(Query)
+
+  init(_ selection: TargetSelection, _ session: Session) throws {
+    switch selection {
+    case .all: self = .everything
+    case .patterns(let texts): self = .patterns(try session.parse(texts))
+    case .query(let text): self = .query(try Query.parse(text, relativeTo: session.folder))
+    }
+  }
+
+  func labels(in plan: Plan, packages: [WorkspacePath]) throws(DiagnosticList) -> [Label] {
+    switch self {
+    case .everything: Array(plan.targets.keys)
+    case .query(let query): try plan.targets(of: query)
+    case .patterns(let patterns):
+      try patterns.resolve(
+        packages: packages, targets: { plan.packages[$0]?.declaration.targets.map(\.name.value) ?? [] },
+        defaultTarget: { plan.packages[$0]?.declaration.defaultTarget })
+    }
   }
 }
 

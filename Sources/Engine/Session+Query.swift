@@ -1,4 +1,7 @@
+import Diagnostics
 import Graph
+import Manifests
+import Planning
 
 extension Session {
   /// The rendered answer to a question about the whole workspace.
@@ -6,9 +9,46 @@ extension Session {
     // Mistakes in the question are told before the whole workspace is read.
     let query = try Query.parse(text, relativeTo: folder)
     let (plan, _) = try graph()
-    let result = try query.evaluate(
+    return output.render(try query.evaluate(in: plan), in: plan.graph)
+  }
+
+  /// The targets that a question about the whole workspace selects, in order.
+  package func targets(of query: String) throws -> [Label] {
+    let query = try Query.parse(query, relativeTo: folder)
+    return try graph().plan.targets(of: query)
+  }
+}
+
+extension Query {
+  fileprivate func evaluate(in plan: Plan) throws(DiagnosticList) -> QueryResult {
+    try evaluate(
       in: plan.graph, packages: plan.packages.keys.sorted(),
+      metadata: { plan.packages[$0]?.declaration.metadata.map { MetadataExpression.Value($0.document) } },
       defaultTarget: { plan.packages[$0]?.declaration.defaultTarget })
-    return output.render(result, in: plan.graph)
+  }
+}
+
+extension Plan {
+  /// The targets that a question about this plan selects, in order.
+  func targets(of query: Query) throws(DiagnosticList) -> [Label] {
+    try query.evaluate(in: self).targets.map { graph.nodes[$0].label }
+  }
+}
+
+extension MetadataExpression.Value {
+  /// As YAML's core schema types it; a number that does not fit is a string.
+  init(_ node: Node) {
+    switch node.content {
+    case .sequence(let elements): self = .list(elements.map { Self($0) })
+    case .mapping(let pairs):
+      self = .map(Dictionary(pairs.map { ($0.name, Self($0.value)) }) { first, _ in first })
+    case .scalar(let scalar):
+      switch scalar.type {
+      case .null: self = .null
+      case .boolean: self = .bool(scalar.boolean ?? false)
+      case .integer, .number: self = scalar.number.map { .number($0) } ?? .string(scalar.text)
+      case .string: self = .string(scalar.text)
+      }
+    }
   }
 }

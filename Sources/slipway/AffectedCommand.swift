@@ -17,14 +17,23 @@ struct SinceOptions: ParsableArguments {
     if exactBase, since == nil { throw ValidationError("--exact-base needs --since") }
   }
 
-  /// The affected targets among the patterns, of the rules that are wanted.
+  /// The patterns of what is selected and, where something is compared, affected, of the rules that are wanted.
   ///
-  /// - Returns: The patterns themselves where nothing is compared; `nil`, and that is said, where nothing is affected.
-  func narrow(_ patterns: [String], _ session: Session, _ options: inout BuildOptions, rules: Set<Rule>? = nil) throws
-    -> [String]?
-  {
-    guard let since else { return patterns }
-    let affected = try session.affected(since: since, exactBase: exactBase, among: patterns)
+  /// - Returns: `nil`, and that is said, where this leaves nothing.
+  func narrow(
+    _ selection: SelectionOptions, _ session: Session, _ options: inout BuildOptions, rules: Set<Rule>? = nil
+  ) throws -> [String]? {
+    guard let since else {
+      switch selection.choice {
+      case .all: return ["//..."]
+      case .patterns(let patterns): return patterns
+      case .query(let query):
+        let labels = try session.targets(of: query)
+        if labels.isEmpty { Slipway.write("nothing to do: no target answers the query\n") }
+        return labels.isEmpty ? nil : labels.map(\.description)
+      }
+    }
+    let affected = try session.affected(since: since, exactBase: exactBase, among: selection.choice)
     for warning in affected.warnings { Slipway.write(warning.rendered) }
     options.affected = affected.all
     let labels = affected.labels.filter { label in
@@ -36,6 +45,21 @@ struct SinceOptions: ParsableArguments {
     }
     return labels.map(\.description)
   }
+}
+
+/// Which targets a command is about.
+struct SelectionOptions: ParsableArguments {
+  @Argument(help: "Target patterns: //a:b, //a, //a/..., -//a/..., :b, @file.", completion: .labels)
+  var patterns: [String] = []
+
+  @Option(help: "In place of patterns: what answers this query (slipway query --help).")
+  var query: String?
+
+  func validate() throws {
+    if query != nil, !patterns.isEmpty { throw ValidationError("target patterns and --query exclude each other") }
+  }
+
+  var choice: TargetSelection { query.map { .query($0) } ?? (patterns.isEmpty ? .all : .patterns(patterns)) }
 }
 
 struct AffectedCommand: AsyncParsableCommand {
@@ -58,7 +82,7 @@ struct AffectedCommand: AsyncParsableCommand {
   @Flag(help: "Print, for each target, what changed and through which targets that reaches it.") var why = false
   @Option(help: "labels, one a line; json; or github-matrix: tests divided among jobs.") var format: Format = .labels
   @Option(help: "Into how many jobs a matrix divides the tests at most; never more than 256.") var shards: Int?
-  @Argument(help: "Target patterns; all targets if there are none.", completion: .labels) var patterns: [String] = []
+  @OptionGroup var selection: SelectionOptions
 
   func validate() throws {
     if let shards, !(1...Shards.limit).contains(shards) {
@@ -69,7 +93,7 @@ struct AffectedCommand: AsyncParsableCommand {
 
   func run() async throws {
     let session = try common.session()
-    let affected = try session.affected(since: since, until: until, exactBase: exactBase, among: patterns)
+    let affected = try session.affected(since: since, until: until, exactBase: exactBase, among: selection.choice)
     for warning in affected.warnings { Slipway.write(warning.rendered) }
     switch format {
     case .json: print(affected.json(why: why))

@@ -6,6 +6,7 @@ import Engine
 import Events
 import Glibc
 import Graph
+import Manifests
 import OCI
 import SystemPackage
 
@@ -13,8 +14,7 @@ import SystemPackage
 struct BuildArguments: ParsableArguments {
   @OptionGroup var common: CommonOptions
 
-  @Argument(help: "Target patterns: //a:b, //a, //a/..., -//a/..., :b, @file.", completion: .labels)
-  var patterns: [String] = []
+  @OptionGroup var selection: SelectionOptions
 
   @OptionGroup var jobs: JobsOptions
 
@@ -55,7 +55,9 @@ struct BuildArguments: ParsableArguments {
   var junit: String?
 
   func validate() throws {
-    if patterns.isEmpty, since.since == nil { throw ValidationError("name at least one target pattern, such as //...") }
+    if case .all = selection.choice, since.since == nil {
+      throw ValidationError("name at least one target pattern, such as //...")
+    }
     if BuildOptions.SandboxChoice(rawValue: sandbox) == nil {
       throw ValidationError("--sandbox must be namespaces or runc, not `\(sandbox)`")
     }
@@ -75,12 +77,8 @@ struct BuildArguments: ParsableArguments {
     options.junitFolder = junit
     options.platforms = platforms.chosen
     cache.apply(to: &options)
-    guard
-      let patterns = try since.narrow(
-        patterns.isEmpty ? ["//..."] : patterns, session, &options, rules: onlyTests ? [.test, .suite] : nil)
-    else {
-      return
-    }
+    let rules: Set<Rule>? = onlyTests ? [.test, .suite] : nil
+    guard let patterns = try since.narrow(selection, session, &options, rules: rules) else { return }
     let outcome = try await Self.build(
       session, patterns, options, eventsPath: events, tracePath: trace, quiet: dryRun)
     if dryRun {

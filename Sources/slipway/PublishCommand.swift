@@ -18,8 +18,7 @@ struct PublishCommand: AsyncParsableCommand {
 
   @OptionGroup var common: CommonOptions
 
-  @Argument(help: "Target patterns; by default //...", completion: .labels)
-  var patterns: [String] = []
+  @OptionGroup var selection: SelectionOptions
 
   @Flag(help: "Build and compare, say what would be pushed, and push nothing.")
   var dryRun = false
@@ -72,8 +71,7 @@ struct PublishCommand: AsyncParsableCommand {
     options.allowsFloating = allowFloating
     options.progress = { Slipway.write($0 + "\n") }
     options.warn = { Slipway.write($0.rendered) }
-    let all = patterns.isEmpty ? ["//..."] : patterns
-    guard let patterns = try since.narrow(all, session, &options.build, rules: [.publish]) else { return }
+    guard let patterns = try since.narrow(selection, session, &options.build, rules: [.publish]) else { return }
     let report = try await session.publish(patterns, options: options) { build in
       try await BuildArguments.withConsole(options.build) { try await build($0) }
     }

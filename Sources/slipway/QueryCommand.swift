@@ -10,6 +10,8 @@ struct QueryCommand: ParsableCommand {
     discussion: """
       deps(x) rdeps(universe, x) allpaths(a, b) somepath(a, b) kind(regex, x) attr(name, regex, x)
       filter(regex, x) owner(file) tests(x) set(a b), joined by + - ^
+      metadata(condition, x): x of the packages whose metadata.yaml holds it, such as
+      metadata("data.supportLevel == 'certified' and data.ab_internal.ql > 100")
       """)
 
   @OptionGroup var common: CommonOptions

@@ -107,6 +107,28 @@ import Testing
     #expect(undue.error.contains("not affected"), "\(undue.error)")
   }
 
+  @Test func `a query stands in place of patterns`() throws {
+    let query = "kind(test, //...) intersect metadata(\"data.tier > 1\")"
+    try project.write("app/metadata.yaml", "metadataSpecVersion: '1.0'\ndata: {tier: 2, name: app}\n")
+    let tested = try project.build([], options: ["--query", query], command: "test")
+    #expect(tested.status == 0 && tested.executed.contains("//app:unit"), "\(tested.error)")
+    try commit()
+    try project.write("lib/a.txt", "a a\n")
+    #expect(try affected("--since", "HEAD", "--query", query) == ["//app:unit"])
+    #expect(try affected("--since", "HEAD", "--query", "//lib/...") == ["//lib:code"])
+    #expect(
+      try project.build([], options: ["--since", "HEAD", "--query", query]).executed == ["//app:made", "//app:unit"])
+    let none = try project.run("test", "--query", "metadata(\"data.tier > 7\")")
+    #expect(none.status == 0 && none.standardError == "nothing to do: no target answers the query\n")
+    // What is gone is asked for in the tree in which it was.
+    try project.write("lib/targets.yaml", "targets:\n  code: {rule: files, srcs: ['*.txt']}\n")
+    let gone = try project.run("affected", "--since", "HEAD", "--query", "//lib:notes")
+    #expect(gone.status == 0 && gone.standardError.hasPrefix("removed: //lib:notes\n"), "\(gone)")
+    let wrong = try project.run("build", "--query", "kind(test")
+    #expect(wrong.status != 0 && wrong.standardError.contains("query:1:10"), "\(wrong)")
+    #expect(try project.run("build", "//...", "--query", "//...").status == 2)
+  }
+
   @Test func `a matrix holds every affected test once, a package's together`() throws {
     for name in ["a", "b", "c"] {
       try project.write(

@@ -141,7 +141,7 @@ import Testing
       query:1:1: error: unknown function `frobnicate`
       1 | frobnicate(//...)
         | ^^^^^^^^^^
-      hint: the functions are deps rdeps allpaths somepath kind attr filter owner tests
+      hint: the functions are deps rdeps allpaths somepath kind attr filter owner tests metadata
 
       """#
     ),

@@ -3,7 +3,7 @@ import Files
 
 /// A question about the target graph, in Bazel's query language.
 ///
-/// Functions: `deps rdeps allpaths somepath kind attr filter owner tests`; `set(a b)`; `let x = e in e` with `$x`;
+/// Functions: `deps rdeps allpaths somepath kind attr filter owner tests metadata`; `set(a b)`; `let x = e in e` with `$x`;
 /// `+ - ^` or `union except intersect`, which bind alike and from the left.
 package struct Query: Sendable {
   private let source: QuerySource
@@ -19,12 +19,15 @@ package struct Query: Sendable {
   ///
   /// - Parameters:
   ///   - packages: Packages that may have no target, beside those of the graph.
+  ///   - metadata: The document of a package's `metadata.yaml`; `nil` for one without.
   /// - Throws: An error for every pattern that matches nothing, with its place in the text.
   package func evaluate(
-    in graph: TargetGraph, packages: [WorkspacePath] = [], defaultTarget: (WorkspacePath) -> String?
+    in graph: TargetGraph, packages: [WorkspacePath] = [],
+    metadata: @escaping (WorkspacePath) -> MetadataExpression.Value? = { _ in nil },
+    defaultTarget: (WorkspacePath) -> String?
   ) throws(DiagnosticList) -> QueryResult {
     let scope = QueryScope(graph, packages: packages)
-    var evaluation = QueryEvaluation(scope: scope)
+    var evaluation = QueryEvaluation(scope: scope, metadata: metadata)
     let result = evaluation.result(of: expression, defaultTarget: defaultTarget)
     if evaluation.diagnostics.hasErrors { throw evaluation.diagnostics }
     return result

@@ -31,13 +31,18 @@ struct QueryScope {
 /// One run of a query: an expression is a set of targets, and its errors are collected.
 struct QueryEvaluation {
   let scope: QueryScope
+  /// Of a package with a `metadata.yaml`: its document.
+  let metadata: (WorkspacePath) -> MetadataExpression.Value?
   var diagnostics = DiagnosticList()
   private var variables: [(name: String, value: TargetSet)] = []
 
   private var graph: TargetGraph { scope.graph }
   private var count: Int { scope.graph.nodes.count }
 
-  init(scope: QueryScope) { self.scope = scope }
+  init(scope: QueryScope, metadata: @escaping (WorkspacePath) -> MetadataExpression.Value?) {
+    self.scope = scope
+    self.metadata = metadata
+  }
 
   mutating func result(of expression: QueryExpression, defaultTarget: (WorkspacePath) -> String?) -> QueryResult {
     // A path says more in its own order.
@@ -94,6 +99,16 @@ struct QueryEvaluation {
     case .owner(let file):
       return TargetSet.all(count: count).filtered(count: count) { graph.nodes[$0].sources.contains(file) }
     case .tests(let operand): return tests(targets(of: operand, defaultTarget))
+    case .metadata(let condition, let operand):
+      var verdicts: [WorkspacePath: Bool] = [:]
+      let operand = operand.map { targets(of: $0, defaultTarget) } ?? TargetSet.all(count: count)
+      return operand.filtered(count: count) { target in
+        let package = graph.nodes[target].label.package
+        if let verdict = verdicts[package] { return verdict }
+        let verdict = metadata(package).map(condition.matches) ?? false
+        verdicts[package] = verdict
+        return verdict
+      }
     }
   }
 

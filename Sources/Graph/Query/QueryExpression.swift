@@ -19,6 +19,8 @@ struct QueryExpression: Sendable {
     case filter(RegularExpression, QueryExpression)
     case owner(WorkspacePath)
     case tests(QueryExpression)
+    /// Of all targets, where no operand is given.
+    case metadata(MetadataExpression, QueryExpression?)
   }
 
   let kind: Kind
@@ -26,7 +28,7 @@ struct QueryExpression: Sendable {
 
 /// A function of the query language, and how it is written.
 enum QueryFunction: String, CaseIterable {
-  case deps, rdeps, allpaths, somepath, kind, attr, filter, owner, tests
+  case deps, rdeps, allpaths, somepath, kind, attr, filter, owner, tests, metadata
 
   var usage: String {
     switch self {
@@ -39,6 +41,7 @@ enum QueryFunction: String, CaseIterable {
     case .filter: "filter(REGEX, EXPR)"
     case .owner: "owner(FILE)"
     case .tests: "tests(EXPR)"
+    case .metadata: "metadata('CONDITION'[, EXPR])"
     }
   }
 }

@@ -209,6 +209,14 @@ extension QueryParser {
       return .attribute(name: name, regex, try expression())
     case .owner: return .owner(try file())
     case .tests: return .tests(try expression())
+    case .metadata:
+      let token = try word("a condition in quotes")
+      let isQuoted = if case .quoted = token.kind { true } else { false }
+      let inner = isQuoted ? token.range.lowerBound + 1..<token.range.upperBound - 1 : token.range
+      let condition = try MetadataParser.parse(source, inner)
+      guard current.kind == .comma else { return .metadata(condition, nil) }
+      _ = advance()
+      return .metadata(condition, try expression())
     }
   }
 
