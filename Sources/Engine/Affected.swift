@@ -56,8 +56,6 @@ package struct Affected: Sendable {
 struct ComparedTree {
   let tree: GitTree
   let definition: WorkspaceDefinition
-  /// Of all that packages have in common.
-  fileprivate let definitionPrint: Fingerprint
 
   /// - Throws: A `DiagnosticList` for mistakes in `slipway.yaml` or a kind.
   init(_ tree: GitTree) throws {
@@ -68,13 +66,49 @@ struct ComparedTree {
           throw Diagnostic.error("cannot read `\(path)`: it is not there")
         }
         return try tree.read(path, limit: WorkspaceDefinition.manifestLimit)
-      }, names: { tree.names(inFolder: $0) })
-    let hasher = FingerprintHasher()
-    for source in definition.sources {
-      hasher.update(source.file)
-      source.bytes.withUnsafeBytes { withUnsafeBytes(of: Fingerprint(of: $0)) { hasher.update($0) } }
+      },
+      names: { folder in
+        // Most are kinds, which are read next.
+        let names = tree.names(inFolder: folder)
+        try? tree.prefetch(names.compactMap { WorkspacePath(folder.isEmpty ? $0 : "\(folder)/\($0)") })
+        return names
+      })
+  }
+
+  /// The packages that may say or read something else than in another tree; `nil` for all, where settings or kinds differ.
+  fileprivate func changedPackages(from older: ComparedTree) -> Set<WorkspacePath>? {
+    if definition.fingerprint != older.definition.fingerprint { return nil }
+    let paths = tree.paths(differingFrom: older.tree)
+    var packages: Set<WorkspacePath> = []
+    for path in paths {
+      for tree in [tree, older.tree] {
+        if let package = tree.package(containing: path) { packages.insert(package) }
+      }
     }
-    definitionPrint = hasher.finish()
+    // The page of a connector's documentation lies outside of its package.
+    let changed = Set(paths)
+    for package in tree.packages {
+      if let page = package.documentationPage, changed.contains(page) { packages.insert(package) }
+    }
+    return packages
+  }
+
+  /// What a package's declarations come from, but for settings and kinds; `nil` for none.
+  fileprivate func origin(of package: WorkspacePath) -> Fingerprint? {
+    let hasher = FingerprintHasher()
+    var isPackage = false
+    for name in WorkspaceDefinition.manifests {
+      guard let content = tree.content(of: package.appending(name)) else { continue }
+      isPackage = true
+      hasher.update(name)
+      withUnsafeBytes(of: content) { hasher.update($0) }
+    }
+    if !isPackage { return nil }
+    tree.forEachFile(in: package) { path, _ in
+      hasher.update(UInt64(path.count))
+      hasher.update(UnsafeRawBufferPointer(path))
+    }
+    return hasher.finish()
   }
 }
 
@@ -107,24 +141,44 @@ extension Session {
         "`\(workspace.root)` lies in no git work tree, so there is nothing to compare with",
         hints: ["build all of it: slipway build //..."])
     }
-    // Beside the look at the names: most of each question is git's start.
-    let newest = until ?? "HEAD"
-    let common = exactBase ? nil : Background { Result { try history.mergeBase(since, newest) } }
-    let head = try until.map { try history.commit($0) }
-    let other = try history.commit(since)
-    let base = try common?.take().get() ?? other
-    let trees = try history.trees(
-      base: base, head: head, reader: workspace.tree.reader, ignore: WorkspaceDefinition.ignored)
-    let newer = try ComparedTree(trees.newer)
-    var diagnostics = DiagnosticList()
-    let plan = Plan(
-      roots: newer.tree.packages, source: newer, settings: newer.definition.settings, diagnostics: &diagnostics)
+    let sides = try history.sides(
+      since: since, until: until, exactBase: exactBase, reader: workspace.tree.reader,
+      ignore: WorkspaceDefinition.ignored)
+    let newer = try ComparedTree(sides.newer)
+    var result = Affected(base: sides.base, head: sides.head)
+    let older = result.open(sides.older)
+    let changed = older.flatMap { newer.changedPackages(from: $0) }
+    // Of the others it is enough to know what they name, but where a query or a mistake is about what they say.
+    var whole = changed
+    if case .query = among { whole = nil }
+    var (plan, outlined, diagnostics) = plan(newer, whole: whole)
+    var before = OlderTargets(plan, newer, older, changed)
+    if !outlined.isEmpty, diagnostics.hasErrors || !before.packages.isDisjoint(with: outlined) {
+      (plan, outlined, diagnostics) = self.plan(newer, whole: nil)
+      before = OlderTargets(plan, newer, older, changed)
+    }
     if diagnostics.hasErrors { throw diagnostics }
-    var result = Affected(base: base, head: head)
-    let older = result.open(trees.older)
-    result.compare(plan, newer, with: older)
+    result.compare(plan, newer, with: older, before)
     try result.restrict(to: among, plan, newer, older)
     return result
+  }
+
+  /// - Parameter whole: The packages of which more than the outline is needed; `nil` for all.
+  private func plan(_ newer: ComparedTree, whole: Set<WorkspacePath>?) -> (
+    plan: Plan, outlined: Set<WorkspacePath>, diagnostics: DiagnosticList
+  ) {
+    var diagnostics = DiagnosticList()
+    let (roots, settings) = (newer.tree.packages, newer.definition.settings)
+    guard let whole else {
+      let plan = Plan(roots: roots, source: newer, settings: settings, diagnostics: &diagnostics)
+      return (plan, [], diagnostics)
+    }
+    let source = OutlinedPackages(
+      newer, Outlines(reading: outlinesPath), whole: whole, definition: newer.definition.fingerprint
+    ) { $0.map { newer.origin(of: $0) } }
+    let plan = Plan(roots: roots, source: source, settings: settings, diagnostics: &diagnostics)
+    source.outlines.save()
+    return (plan, source.outlined, diagnostics)
   }
 }
 
@@ -144,14 +198,14 @@ extension Affected {
 
   /// Finds the targets that differ. Equal to comparing planned keys of both trees, but that what did not change is not
   /// read again: a target is the same if it says the same, reads the same files, and depends on what is the same.
-  fileprivate mutating func compare(_ plan: Plan, _ newer: ComparedTree, with older: ComparedTree?) {
+  fileprivate mutating func compare(
+    _ plan: Plan, _ newer: ComparedTree, with older: ComparedTree?, _ before: OlderTargets
+  ) {
     guard let older else {
       for (label, target) in plan.targets { reasons[label] = Reason(rule: target.rule, cause: .new) }
       return finish(plan, [:])
     }
-    var diagnostics = DiagnosticList()
-    let before = OlderTargets(plan, newer, older, &diagnostics)
-    let mistakes = diagnostics.diagnostics.count { $0.severity == .error }
+    let mistakes = before.diagnostics.diagnostics.count { $0.severity == .error }
     if mistakes > 0 {
       warnings.append(
         .warning(
@@ -240,14 +294,13 @@ private struct OlderTargets {
   private(set) var packages: Set<WorkspacePath> = []
   private(set) var targets: [Label: Target] = [:]
   private var edges: [Label: [GraphEdge]] = [:]
+  private(set) var diagnostics = DiagnosticList()
 
-  init(_ plan: Plan, _ newer: ComparedTree, _ older: ComparedTree, _ diagnostics: inout DiagnosticList) {
+  /// - Parameter changed: The packages that may differ; `nil` for all.
+  init(_ plan: Plan, _ newer: ComparedTree, _ older: ComparedTree?, _ changed: Set<WorkspacePath>?) {
+    guard let older else { return }
     let settings = older.definition.settings
-    if newer.definitionPrint == older.definitionPrint {
-      packages = Self.owners(of: newer.tree.paths(differingFrom: older.tree), newer.tree, older.tree)
-    } else {
-      packages = Set(newer.tree.packages).union(older.tree.packages)
-    }
+    packages = changed ?? Set(newer.tree.packages).union(older.tree.packages)
     var loaded = plan.packages
     let changed = packages.sorted()
     for (path, package) in zip(changed, older.packages(at: changed, diagnostics: &diagnostics)) {
@@ -277,22 +330,6 @@ private struct OlderTargets {
     diagnostics.diagnostics += resolved.diagnostics.diagnostics
     targets = resolved.targets
     edges = resolved.edges
-  }
-
-  /// The packages of which a path is a file, or in which a target reads it from elsewhere.
-  private static func owners(of paths: [WorkspacePath], _ newer: GitTree, _ older: GitTree) -> Set<WorkspacePath> {
-    var packages: Set<WorkspacePath> = []
-    for path in paths {
-      for tree in [newer, older] {
-        if let package = tree.package(containing: path) { packages.insert(package) }
-      }
-    }
-    // The page of a connector's documentation lies outside of its package.
-    let changed = Set(paths)
-    for package in newer.packages {
-      if let page = package.documentationPage, changed.contains(page) { packages.insert(package) }
-    }
-    return packages
   }
 
   /// What others see of a package.

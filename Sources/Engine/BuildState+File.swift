@@ -1,7 +1,6 @@
 import Caching
 import Digests
 import Files
-import Glibc
 import SystemPackage
 
 /// The file: magic, basis, packages, targets, and the fingerprint of all that; little-endian. A file that is torn, of
@@ -14,15 +13,15 @@ extension BuildState {
     guard let bytes = (try? Disk.contents(of: path.string, limit: 1 << 30)) ?? nil, bytes.count > 56 else { return }
     bytes.withUnsafeBytes { all in
       let content = UnsafeRawBufferPointer(rebasing: all[..<(all.count - 16)])
-      var reader = Reader(all)
+      var reader = StateReader(all)
       guard reader.word() == Self.magic, reader.fingerprint() == basis else { return }
-      var tail = Reader(UnsafeRawBufferPointer(rebasing: all[(all.count - 16)...]))
+      var tail = StateReader(UnsafeRawBufferPointer(rebasing: all[(all.count - 16)...]))
       guard tail.fingerprint() == Fingerprint(of: content) else { return }
       decode(&reader)
     }
   }
 
-  private mutating func decode(_ reader: inout Reader) {
+  private mutating func decode(_ reader: inout StateReader) {
     let packageCount = Int(reader.word())
     let targetCount = Int(reader.word())
     var packages: [Package] = []
@@ -61,7 +60,7 @@ extension BuildState {
 
   /// Replaces the file whole.
   func write(to path: FilePath) throws {
-    var writer = Writer()
+    var writer = StateWriter()
     writer.word(Self.magic)
     writer.fingerprint(basis)
     writer.word(UInt64(packages.count))
@@ -82,66 +81,5 @@ extension BuildState {
     let sum = writer.bytes.withUnsafeBytes { Fingerprint(of: $0) }
     writer.fingerprint(sum)
     try StateFile.replace(path, with: writer.bytes)
-  }
-
-  private struct Reader {
-    let bytes: UnsafeRawBufferPointer
-    var position = 0
-    var isSound = true
-
-    init(_ bytes: UnsafeRawBufferPointer) { self.bytes = bytes }
-
-    mutating func word() -> UInt64 {
-      guard position + 8 <= bytes.count else {
-        isSound = false
-        return 0
-      }
-      defer { position += 8 }
-      return UInt64(littleEndian: bytes.loadUnaligned(fromByteOffset: position, as: UInt64.self))
-    }
-
-    mutating func fingerprint() -> Fingerprint {
-      let high = word()
-      return Fingerprint(high: high, low: word())
-    }
-
-    mutating func text() -> String {
-      let count = Int(truncatingIfNeeded: word())
-      guard count >= 0, count <= bytes.count - position else {
-        isSound = false
-        return ""
-      }
-      defer { position += count }
-      return String(decoding: bytes[position..<position + count], as: UTF8.self)
-    }
-  }
-
-  private struct Writer {
-    var bytes: [UInt8] = []
-
-    mutating func word(_ value: UInt64) { withUnsafeBytes(of: value.littleEndian) { bytes.append(contentsOf: $0) } }
-
-    mutating func fingerprint(_ value: Fingerprint) {
-      word(value.high)
-      word(value.low)
-    }
-
-    mutating func text(_ value: String) {
-      word(UInt64(value.utf8.count))
-      bytes.append(contentsOf: value.utf8)
-    }
-  }
-}
-
-/// Files under `.slipway`, each replaced whole.
-enum StateFile {
-  static func replace(_ path: FilePath, with bytes: [UInt8]) throws {
-    let temporary = "\(path.string).\(getpid())"
-    let file = try Disk.open(temporary, O_WRONLY | O_CREAT | O_TRUNC)
-    do {
-      defer { try? file.close() }
-      try bytes.withUnsafeBytes { try Disk.write(file, $0, path: temporary) }
-    }
-    try Disk.rename(temporary, path.string)
   }
 }

@@ -8,14 +8,29 @@ extension Session {
   package func query(_ text: String, output: QueryOutput) throws -> String {
     // Mistakes in the question are told before the whole workspace is read.
     let query = try Query.parse(text, relativeTo: folder)
-    let (plan, _) = try graph()
+    let plan = try plan(for: query, needsMore: output == .json)
     return output.render(try query.evaluate(in: plan), in: plan.graph)
   }
 
   /// The targets that a question about the whole workspace selects, in order.
   package func targets(of query: String) throws -> [Label] {
     let query = try Query.parse(query, relativeTo: folder)
-    return try graph().plan.targets(of: query)
+    return try plan(for: query).targets(of: query)
+  }
+
+  /// The whole workspace: of packages that are known by their outlines no more than these, where that is enough.
+  private func plan(for query: Query, needsMore: Bool = false) throws -> Plan {
+    if needsMore || query.readsDeclarations { return try graph().plan }
+    try workspace.tree.refresh(.all)
+    let packages = workspace.tree.packages
+    let source = OutlinedPackages(
+      workspace, Outlines(reading: outlinesPath), whole: [], definition: workspace.definition.fingerprint
+    ) { [tree = workspace.tree] in tree.stamps(of: $0) }
+    var diagnostics = DiagnosticList()
+    let plan = Plan(roots: packages, source: source, settings: workspace.settings, diagnostics: &diagnostics)
+    source.outlines.save()
+    // Mistakes are told with their places.
+    return diagnostics.hasErrors ? try graph().plan : plan
   }
 }
 

@@ -25,6 +25,9 @@ package final class Session {
   /// What `readAhead` found.
   var stateAhead: BuildState?
 
+  /// What is known of packages without reading them.
+  var outlinesPath: FilePath { workspace.root.appending(".slipway").appending("outlines") }
+
   /// Opens the workspace around `directory` and the caller's store.
   package init(directory: FilePath, cache: FilePath) throws {
     let root = try Workspace.locate(from: directory)

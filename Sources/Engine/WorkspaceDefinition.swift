@@ -1,4 +1,5 @@
 import Diagnostics
+import Digests
 import Files
 import Glibc
 import Kinds
@@ -15,6 +16,8 @@ struct WorkspaceDefinition: Sendable {
   let kinds: [Kind]
   let warnings: [Diagnostic]
   private let kindsDependOnPlatform: Bool
+  /// Of all that packages have in common: the texts of `sources`.
+  let fingerprint: Fingerprint
 
   static let manifestLimit = 4 << 20
   /// The files of a package that its targets are read from.
@@ -55,10 +58,20 @@ struct WorkspaceDefinition: Sendable {
       sources.append(SourceText(file: "@slipway//kinds:\(file.path)", bytes: file.bytes))
     }
     self.sources = sources
+    fingerprint = Self.fingerprint(of: sources)
     kindsDependOnPlatform = sources.dropFirst().contains { Self.namesPlatform($0.bytes) }
     kinds = sources.dropFirst().compactMap { Kind.decode($0, diagnostics: &diagnostics) }
     if diagnostics.hasErrors { throw diagnostics }
     warnings = diagnostics.diagnostics
+  }
+
+  private static func fingerprint(of sources: [SourceText]) -> Fingerprint {
+    let hasher = FingerprintHasher()
+    for source in sources {
+      hasher.update(source.file)
+      source.bytes.withUnsafeBytes { withUnsafeBytes(of: Fingerprint(of: $0)) { hasher.update($0) } }
+    }
+    return hasher.finish()
   }
 
   private static func kindFiles(_ settings: WorkspaceSettings, _ names: (String) -> [String]) throws -> [String] {

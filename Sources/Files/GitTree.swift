@@ -119,7 +119,7 @@ package final class GitTree: SourceTree, Sendable {
 }
 
 /// A file as git lists it.
-private struct GitFile {
+private struct GitFile: Sendable {
   var path: ArraySlice<UInt8>
   var mode: SourceFile.Mode
   var id: ArraySlice<UInt8>
@@ -227,31 +227,58 @@ package final class GitHistory: Sendable {
 
   // MARK: Trees
 
+  /// Two sides of a comparison.
+  package struct Sides: Sendable {
+    /// The older side's commit.
+    package var base: String
+    /// The newer side's commit; `nil` for the disk.
+    package var head: String?
+    package var older: GitTree
+    package var newer: GitTree
+  }
+
   /// The workspace's files in two commits, or in a commit and on the disk, where tracked files and untracked ones count
   /// that git does not ignore; none where a commit does not have the workspace's folder.
   ///
   /// - Parameters:
-  ///   - head: The newer commit; nil for the disk, which `reader` reads.
+  ///   - since: What the older commit is named by.
+  ///   - until: The newer commit's name; nil for the disk, which `reader` reads.
+  ///   - exactBase: Whether the older side is `since` itself, not the newest commit that both come from.
   ///   - ignore: What a `slipway.yaml` leaves out, by its text; nil without one.
-  package func trees(
-    base: String, head: String?, reader: FileReader, ignore: ([UInt8]?) throws -> [Glob]
-  ) throws -> (older: GitTree, newer: GitTree) {
+  package func sides(
+    since: String, until: String?, exactBase: Bool, reader: FileReader,
+    ignore: @escaping @Sendable ([UInt8]?) throws -> [Glob]
+  ) throws -> Sides {
     let git = git
-    let comparison =
-      head.map { ["diff-tree", "-r", "--raw", "-z", "--no-renames", "--relative", base, $0] }
-      ?? ["diff-index", "--cached", "--raw", "-z", "--no-renames", "--relative", base]
-    // Most of each is git's start.
-    let changes = Background { Result { try git.output(comparison) } }
-    guard let head else {
-      let edits = Background { Result { try git.output(["diff-files", "--raw", "-z", "--no-renames", "--relative"]) } }
-      let (tracked, untracked) = try Self.indexed(git.output(Listing.command))
-      let newer = try working(tracked, untracked, Self.changes(edits.take().get()), reader)
-      let older = try Self.undone(Self.changes(changes.take().get()), in: tracked)
-      return (try tree(older, disk: nil, ignore), try tree(newer, disk: reader, ignore))
+    // Most of each question is git's start, and it lists thousands of files while it answers the others.
+    let common = exactBase ? nil : Background { Result { try self.mergeBase(since, until ?? "HEAD") } }
+    let other = Background { Result { try self.commit(since) } }
+    let head = try until.map { try commit($0) }
+    let listing = Background {
+      Result { try git.output(head.map { ["ls-tree", "-r", "-z", $0] } ?? Listing.command) }
     }
-    let newer = Self.committed(try git.output(["ls-tree", "-r", "-z", head]))
-    let older = try Self.undone(Self.changes(changes.take().get()), in: newer)
-    return (try tree(older, disk: nil, ignore), try tree(newer, disk: nil, ignore))
+    let edits =
+      head == nil
+      ? Background { Result { try git.output(["diff-files", "--raw", "-z", "--no-renames", "--relative"]) } } : nil
+    // What is wrong with the name itself is said first.
+    let since = try other.take().get()
+    let base = try common?.take().get() ?? since
+    let changes = try Self.changes(
+      git.output(
+        head.map { ["diff-tree", "-r", "--raw", "-z", "--no-renames", "--relative", base, $0] }
+          ?? ["diff-index", "--cached", "--raw", "-z", "--no-renames", "--relative", base]))
+    let (before, after): ([GitFile], [GitFile])
+    if let edits {
+      let (tracked, untracked) = Self.indexed(try listing.take().get())
+      before = Self.undone(changes, in: tracked)
+      after = try working(tracked, untracked, Self.changes(edits.take().get()), reader)
+    } else {
+      after = Self.committed(try listing.take().get())
+      before = Self.undone(changes, in: after)
+    }
+    let older = Background { Result { try self.tree(before, disk: nil, ignore) } }
+    let newer = try tree(after, disk: edits == nil ? nil : reader, ignore)
+    return Sides(base: base, head: head, older: try older.take().get(), newer: newer)
   }
 
   /// From `MODE TYPE ID<tab>PATH` for each file of a commit.

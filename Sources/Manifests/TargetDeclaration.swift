@@ -69,12 +69,22 @@ package struct TargetDeclaration: Sendable {
   package struct Reference: Sendable {
     package var label: Located<String>
     package var isOptional: Bool
+
+    package init(label: Located<String>, isOptional: Bool) {
+      self.label = label
+      self.isOptional = isOptional
+    }
   }
 
   package struct Output: Sendable {
     package var name: Located<String>
     /// Relative to the working directory.
     package var path: Located<String>
+
+    package init(name: Located<String>, path: Located<String>) {
+      self.name = name
+      self.path = path
+    }
   }
 
   package struct EnvironmentVariable: Sendable {
@@ -104,6 +114,11 @@ package struct TargetDeclaration: Sendable {
     package var from: Located<String>
     /// An absolute path in the image.
     package var to: Located<String>
+
+    package init(from: Located<String>, to: Located<String>) {
+      self.from = from
+      self.to = to
+    }
   }
 }
 

@@ -15,6 +15,7 @@ import time
 
 import peers
 import workspace
+from change import ChangeRows
 from measure import Failed, Row, Sample, interleave, peak, run, say
 from registry import RegistryRows
 
@@ -23,7 +24,7 @@ TOP = os.path.dirname(os.path.dirname(HERE))
 ONE = "//connectors/source-one:test"
 
 
-class Bench(RegistryRows):
+class Bench(RegistryRows, ChangeRows):
   samples = "samples.json"
 
   def __init__(self, options):
@@ -55,10 +56,17 @@ class Bench(RegistryRows):
   # Workspaces. They are kept between runs, and made again when the generator changes.
 
   def tree(self, count, publish=False):
-    root = f"{self.work}/ws{count}{'-publish' if publish else ''}"
+    return self.kept(f"ws{count}{'-publish' if publish else ''}", f"{count} connectors", ("workspace.py",),
+                     lambda root: workspace.generate(root, count, publish=publish))
+
+  def kept(self, name, what, generators, generate):
+    root = f"{self.work}/{name}"
     stamp = f"{root}.json"
-    with open(f"{HERE}/workspace.py", "rb") as file:
-      wanted = hashlib.sha256(file.read()).hexdigest()
+    wanted = hashlib.sha256()
+    for generator in generators:
+      with open(f"{HERE}/{generator}", "rb") as file:
+        wanted.update(file.read())
+    wanted = wanted.hexdigest()
     try:
       with open(stamp, encoding="utf-8") as file:
         found = json.load(file)
@@ -66,8 +74,8 @@ class Bench(RegistryRows):
         return root, found["tree"]
     except (OSError, ValueError, KeyError):
       pass
-    say(f"generating {count} connectors")
-    tree = workspace.generate(root, count, publish=publish)
+    say(f"generating {what}")
+    tree = generate(root)
     with open(stamp, "w", encoding="utf-8") as file:
       json.dump({"generator": wanted, "tree": tree}, file)
     return root, tree
@@ -364,7 +372,7 @@ targets:
 
 
 ROWS = ("version", "noop_all", "noop_one", "first_load", "changed_file", "trivial_actions", "image", "tenfold",
-        "publish", "push", "pull", "build_and_push")
+        "affected", "query", "publish", "push", "pull", "build_and_push")
 
 
 def main():

@@ -129,6 +129,18 @@ import Testing
     #expect(try project.run("build", "//...", "--query", "//...").status == 2)
   }
 
+  @Test func `what is remembered of packages may be torn or of other manifests`() throws {
+    let labels = try project.run("query", "deps(//app:unit)").standardOutput
+    let bytes = try readBytes(project.path(".slipway/outlines"))
+    for damaged in [[], Array(bytes.prefix(20)), Array(bytes.prefix(bytes.count / 2)), bytes.map { $0 ^ 1 }] {
+      try project.write(".slipway/outlines", damaged)
+      #expect(try project.run("query", "deps(//app:unit)").standardOutput == labels)
+    }
+    try project.write("app/targets.yaml", "targets:\n  unit: {rule: files, srcs: [targets.yaml]}\n")
+    #expect(try project.run("query", "deps(//app:unit)").standardOutput == "//app:unit\n")
+    #expect(try project.run("query", "attr(rule, files, //app/...)").standardOutput == "//app:unit\n")
+  }
+
   @Test func `a matrix holds every affected test once, a package's together`() throws {
     for name in ["a", "b", "c"] {
       try project.write(

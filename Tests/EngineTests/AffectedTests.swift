@@ -91,6 +91,10 @@ import Testing
       let committed = try session().affected(since: "HEAD~1", until: "HEAD", exactBase: true)
       expect(committed, before, now, story + " (committed)")
       #expect(try session().affected(since: "HEAD").labels == [], "\(story)")
+      // What is known by outlines alone is the same graph.
+      let whole = try session().graph().plan.graph
+      let everything = try Query.parse("//...", relativeTo: .root).evaluate(in: whole) { _ in nil }
+      #expect(try session().query("//...", output: .dot) == QueryOutput.dot.render(everything, in: whole), "\(story)")
       plans.append(now)
       let distance = Int.random(in: 1...min(round, 30), using: &random)
       let far = try session().affected(since: "HEAD~\(distance)", until: "HEAD")

@@ -15,6 +15,9 @@ package struct Query: Sendable {
     return Query(source: source, expression: try QueryParser.parse(source, relativeTo: folder))
   }
 
+  /// Whether it asks for more than rules, kinds and dependencies of targets.
+  package var readsDeclarations: Bool { expression.readsDeclarations }
+
   /// The targets that the query selects.
   ///
   /// - Parameters:

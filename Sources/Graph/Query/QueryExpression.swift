@@ -26,6 +26,21 @@ struct QueryExpression: Sendable {
   let kind: Kind
 }
 
+extension QueryExpression {
+  /// Whether it asks for attributes, source files or metadata.
+  var readsDeclarations: Bool {
+    switch kind {
+    case .pattern, .set, .variable: false
+    case .attribute, .owner, .metadata: true
+    case .binding(_, let a, let b), .rdeps(let a, let b, _), .allPaths(let a, let b), .somePath(let a, let b):
+      a.readsDeclarations || b.readsDeclarations
+    case .combination(let first, let rest):
+      first.readsDeclarations || rest.contains { $0.operand.readsDeclarations }
+    case .deps(let a, _), .kind(_, let a), .filter(_, let a), .tests(let a): a.readsDeclarations
+    }
+  }
+}
+
 /// A function of the query language, and how it is written.
 enum QueryFunction: String, CaseIterable {
   case deps, rdeps, allpaths, somepath, kind, attr, filter, owner, tests, metadata

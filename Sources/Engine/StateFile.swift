@@ -1,0 +1,68 @@
+import Caching
+import Digests
+import Files
+import Glibc
+import SystemPackage
+
+/// Files under `.slipway`, each replaced whole.
+enum StateFile {
+  static func replace(_ path: FilePath, with bytes: [UInt8]) throws {
+    let temporary = "\(path.string).\(getpid())"
+    let file = try Disk.open(temporary, O_WRONLY | O_CREAT | O_TRUNC)
+    do {
+      defer { try? file.close() }
+      try bytes.withUnsafeBytes { try Disk.write(file, $0, path: temporary) }
+    }
+    try Disk.rename(temporary, path.string)
+  }
+}
+
+/// Reads words, fingerprints and texts; what is not there reads as nothing, and `isSound` becomes false.
+struct StateReader {
+  let bytes: UnsafeRawBufferPointer
+  var position = 0
+  var isSound = true
+
+  init(_ bytes: UnsafeRawBufferPointer) { self.bytes = bytes }
+
+  mutating func word() -> UInt64 {
+    guard position + 8 <= bytes.count else {
+      isSound = false
+      return 0
+    }
+    defer { position += 8 }
+    return UInt64(littleEndian: bytes.loadUnaligned(fromByteOffset: position, as: UInt64.self))
+  }
+
+  mutating func fingerprint() -> Fingerprint {
+    let high = word()
+    return Fingerprint(high: high, low: word())
+  }
+
+  mutating func text() -> String {
+    let count = Int(truncatingIfNeeded: word())
+    guard count >= 0, count <= bytes.count - position else {
+      isSound = false
+      return ""
+    }
+    defer { position += count }
+    return String(decoding: bytes[position..<position + count], as: UTF8.self)
+  }
+}
+
+/// Little-endian.
+struct StateWriter {
+  var bytes: [UInt8] = []
+
+  mutating func word(_ value: UInt64) { withUnsafeBytes(of: value.littleEndian) { bytes.append(contentsOf: $0) } }
+
+  mutating func fingerprint(_ value: Fingerprint) {
+    word(value.high)
+    word(value.low)
+  }
+
+  mutating func text(_ value: String) {
+    word(UInt64(value.utf8.count))
+    bytes.append(contentsOf: value.utf8)
+  }
+}
