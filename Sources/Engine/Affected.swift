@@ -332,17 +332,6 @@ private struct OlderTargets {
     edges = resolved.edges
   }
 
-  /// What others see of a package.
-  private struct Interface: Equatable {
-    var defaultTarget: String?
-    var targets: [String]
-
-    init(_ package: LoadedPackage?) {
-      defaultTarget = package?.declaration.defaultTarget
-      targets = package?.declaration.targets.map(\.name.value) ?? []
-    }
-  }
-
   /// What makes a target another one than before, apart from what it depends on; nil where nothing does.
   func cause(of target: Target, _ now: [GraphEdge], _ newer: ComparedTree, _ older: ComparedTree) -> Affected.Cause? {
     guard let was = targets[target.label] else {

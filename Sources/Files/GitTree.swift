@@ -19,7 +19,7 @@ package final class GitTree: SourceTree, Sendable {
   /// Objects that were read, by id; the same files are asked for of many commits.
   private let blobs: GitBlobs
 
-  fileprivate init(git: Git, files: [GitFile], disk: FileReader?, blobs: GitBlobs) {
+  init(git: Git, files: [GitFile], disk: FileReader?, blobs: GitBlobs) {
     self.git = git
     self.disk = disk
     self.blobs = blobs
@@ -61,9 +61,16 @@ package final class GitTree: SourceTree, Sendable {
   /// What a file is, and what it holds: XXH3-128 of its mode class and content id; `nil` for no file of the tree.
   package func content(of path: WorkspacePath) -> Fingerprint? {
     guard let position = position(of: path) else { return nil }
+    return Self.content(mode: index.entries[position].mode, id: index.arena.bytes(ids[position]))
+  }
+
+  /// - Parameter id: Git's hexadecimal digits.
+  static func content(mode: SourceFile.Mode, id: some Collection<UInt8>) -> Fingerprint {
     let hasher = FingerprintHasher()
-    hasher.update(UInt64(index.entries[position].modeBits))
-    hasher.update(UnsafeRawBufferPointer(index.arena.bytes(ids[position])))
+    hasher.update(UInt64(mode.rawValue))
+    if id.withContiguousStorageIfAvailable({ hasher.update(UnsafeRawBufferPointer($0)) }) == nil {
+      Array(id).withUnsafeBytes { hasher.update($0) }
+    }
     return hasher.finish()
   }
 
@@ -119,7 +126,7 @@ package final class GitTree: SourceTree, Sendable {
 }
 
 /// A file as git lists it.
-private struct GitFile: Sendable {
+struct GitFile: Sendable {
   var path: ArraySlice<UInt8>
   var mode: SourceFile.Mode
   var id: ArraySlice<UInt8>
@@ -127,7 +134,7 @@ private struct GitFile: Sendable {
 
 extension SourceFile.Mode {
   /// From git's octal digits.
-  fileprivate init?(git digits: ArraySlice<UInt8>) {
+  init?(git digits: ArraySlice<UInt8>) {
     switch String(decoding: digits, as: UTF8.self) {
     case "100644", "100664": self = .regular
     case "100755": self = .executable
@@ -139,7 +146,7 @@ extension SourceFile.Mode {
 }
 
 /// What was read of a repository's objects, each once.
-private final class GitBlobs: Sendable {
+final class GitBlobs: Sendable {
   private let known = Mutex<[String: [UInt8]]>([:])
 
   func bytes(of id: String, _ git: Git) throws -> [UInt8] {
@@ -169,247 +176,5 @@ private final class GitBlobs: Sendable {
       rest = rest.dropFirst(size + 1)
     }
     known.withLock { $0.merge(found) { old, _ in old } }
-  }
-}
-
-/// The commits of the repository that a workspace lies in, as source trees.
-package final class GitHistory: Sendable {
-  private let git: Git
-  private let root: FilePath
-  private let blobs = GitBlobs()
-
-  /// - Returns: `nil` outside of git.
-  package init?(of root: FilePath) {
-    guard Listing.isInsideGit(root.string) else { return nil }
-    git = Git(folder: root.string)
-    self.root = root
-  }
-
-  // MARK: Commits
-
-  /// The id of the commit that a name means.
-  ///
-  /// - Throws: A diagnostic that says how to get it.
-  package func commit(_ name: String) throws -> String {
-    let arguments = ["rev-parse", "--verify", "--quiet", "--end-of-options", name + "^{commit}"]
-    let output = try git.run(arguments)
-    let id = String(decoding: output.bytes.prefix { $0 != 10 }, as: UTF8.self)
-    if output.status == 0, [40, 64].contains(id.utf8.count) { return id }
-    if output.status == 128, !output.errors.isEmpty { throw git.failure(arguments, output) }
-    var hints: [String] = []
-    // Only what may be the name of a branch, a tag or a commit can be fetched by it.
-    if !name.isEmpty, !name.hasPrefix("-"), !name.contains(where: { "~^:@{} ".contains($0) }), !name.contains("..") {
-      hints.append(
-        "fetch it: git fetch origin \(name.hasPrefix("origin/") ? name.dropFirst("origin/".count) : name[...])")
-    }
-    if try isShallow() {
-      hints.append("this clone is shallow: git fetch --deepen=100, or actions/checkout with fetch-depth: 0")
-    }
-    throw Diagnostic.error("git knows no commit `\(name)`", hints: hints)
-  }
-
-  /// The newest commit that both come from.
-  package func mergeBase(_ a: String, _ b: String) throws -> String {
-    let arguments = ["merge-base", "--end-of-options", a, b]
-    let output = try git.run(arguments)
-    if output.status == 0 { return String(decoding: output.bytes.prefix { $0 != 10 }, as: UTF8.self) }
-    guard output.status == 1 else { throw git.failure(arguments, output) }
-    throw Diagnostic.error(
-      "no commit is known from which both \(a.prefix(12)) and \(b.prefix(12)) come",
-      hints: try isShallow()
-        ? ["this clone is shallow: git fetch --deepen=100, or git fetch --unshallow"]
-        : ["compare with the commit itself: --exact-base"])
-  }
-
-  private func isShallow() throws -> Bool {
-    try git.output(["rev-parse", "--is-shallow-repository"]).starts(with: "true".utf8)
-  }
-
-  // MARK: Trees
-
-  /// Two sides of a comparison.
-  package struct Sides: Sendable {
-    /// The older side's commit.
-    package var base: String
-    /// The newer side's commit; `nil` for the disk.
-    package var head: String?
-    package var older: GitTree
-    package var newer: GitTree
-  }
-
-  /// The workspace's files in two commits, or in a commit and on the disk, where tracked files and untracked ones count
-  /// that git does not ignore; none where a commit does not have the workspace's folder.
-  ///
-  /// - Parameters:
-  ///   - since: What the older commit is named by.
-  ///   - until: The newer commit's name; nil for the disk, which `reader` reads.
-  ///   - exactBase: Whether the older side is `since` itself, not the newest commit that both come from.
-  ///   - ignore: What a `slipway.yaml` leaves out, by its text; nil without one.
-  package func sides(
-    since: String, until: String?, exactBase: Bool, reader: FileReader,
-    ignore: @escaping @Sendable ([UInt8]?) throws -> [Glob]
-  ) throws -> Sides {
-    let git = git
-    // Most of each question is git's start, and it lists thousands of files while it answers the others.
-    let common = exactBase ? nil : Background { Result { try self.mergeBase(since, until ?? "HEAD") } }
-    let other = Background { Result { try self.commit(since) } }
-    let head = try until.map { try commit($0) }
-    let listing = Background {
-      Result { try git.output(head.map { ["ls-tree", "-r", "-z", $0] } ?? Listing.command) }
-    }
-    let edits =
-      head == nil
-      ? Background { Result { try git.output(["diff-files", "--raw", "-z", "--no-renames", "--relative"]) } } : nil
-    // What is wrong with the name itself is said first.
-    let since = try other.take().get()
-    let base = try common?.take().get() ?? since
-    let changes = try Self.changes(
-      git.output(
-        head.map { ["diff-tree", "-r", "--raw", "-z", "--no-renames", "--relative", base, $0] }
-          ?? ["diff-index", "--cached", "--raw", "-z", "--no-renames", "--relative", base]))
-    let (before, after): ([GitFile], [GitFile])
-    if let edits {
-      let (tracked, untracked) = Self.indexed(try listing.take().get())
-      before = Self.undone(changes, in: tracked)
-      after = try working(tracked, untracked, Self.changes(edits.take().get()), reader)
-    } else {
-      after = Self.committed(try listing.take().get())
-      before = Self.undone(changes, in: after)
-    }
-    let older = Background { Result { try self.tree(before, disk: nil, ignore) } }
-    let newer = try tree(after, disk: edits == nil ? nil : reader, ignore)
-    return Sides(base: base, head: head, older: try older.take().get(), newer: newer)
-  }
-
-  /// From `MODE TYPE ID<tab>PATH` for each file of a commit.
-  private static func committed(_ output: [UInt8]) -> [GitFile] {
-    output.split(separator: 0).compactMap { record in
-      guard let tab = record.firstIndex(of: 9) else { return nil }
-      let words = record[..<tab].split(separator: 32)
-      guard words.count == 3, let mode = SourceFile.Mode(git: words[0]) else { return nil }
-      return GitFile(path: record[(tab + 1)...], mode: mode, id: words[2])
-    }
-  }
-
-  /// From `Listing.command`.
-  private static func indexed(_ output: [UInt8]) -> (tracked: [GitFile], untracked: [ArraySlice<UInt8>]) {
-    var tracked: [GitFile] = []
-    var untracked: [ArraySlice<UInt8>] = []
-    for record in output.split(separator: 0) where record.count > 2 {
-      let body = record.dropFirst(2)
-      if record.first == UInt8(ascii: "?") {
-        // A trailing slash: another repository, opaque.
-        if body.last != UInt8(ascii: "/") { untracked.append(body) }
-        continue
-      }
-      guard let tab = body.firstIndex(of: 9) else { continue }
-      let words = body[..<tab].split(separator: 32)
-      guard words.count == 3, let mode = SourceFile.Mode(git: words[0]) else { continue }
-      tracked.append(GitFile(path: body[(tab + 1)...], mode: mode, id: words[1]))
-    }
-    return (tracked, untracked)
-  }
-
-  /// What `--raw -z` says of a path: `:OLDMODE NEWMODE OLDID NEWID STATUS`.
-  private struct Change {
-    var words: [ArraySlice<UInt8>]
-    var isGone: Bool { words.last?.first == UInt8(ascii: "D") }
-    /// As it was before; nil where it was not there.
-    func before(_ path: ArraySlice<UInt8>) -> GitFile? {
-      guard words.count == 5, let mode = SourceFile.Mode(git: words[0].dropFirst()) else { return nil }
-      return GitFile(path: path, mode: mode, id: words[2])
-    }
-  }
-
-  private static func changes(_ output: [UInt8]) -> [ArraySlice<UInt8>: Change] {
-    var found: [ArraySlice<UInt8>: Change] = [:]
-    var change: Change?
-    for field in output.split(separator: 0) {
-      if let known = change {
-        found[field] = known
-        change = nil
-      } else {
-        change = Change(words: field.split(separator: 32))
-      }
-    }
-    return found
-  }
-
-  /// The files as they were before the changes.
-  private static func undone(_ changes: [ArraySlice<UInt8>: Change], in files: [GitFile]) -> [GitFile] {
-    if changes.isEmpty { return files }
-    return files.filter { changes[$0.path] == nil } + changes.compactMap { $1.before($0) }
-  }
-
-  private func working(
-    _ tracked: [GitFile], _ untracked: [ArraySlice<UInt8>], _ changed: [ArraySlice<UInt8>: Change], _ reader: FileReader
-  ) throws -> [GitFile] {
-    if changed.isEmpty && untracked.isEmpty { return tracked }
-    var files: [GitFile] = []
-    var dirty = untracked
-    for file in tracked {
-      guard let change = changed[file.path] else {
-        files.append(file)
-        continue
-      }
-      if !change.isGone { dirty.append(file.path) }
-    }
-    return files + (try hashed(dirty, reader))
-  }
-
-  /// What `git add` would make of files, without adding them.
-  private func hashed(_ paths: [ArraySlice<UInt8>], _ reader: FileReader) throws -> [GitFile] {
-    var seen: Set<[UInt8]> = []
-    var files: [GitFile] = []
-    var plain: [GitFile] = []
-    for path in paths where seen.insert(Array(path)).inserted {
-      let name = String(decoding: path, as: UTF8.self)
-      var status = stat()
-      guard lstat(root.appending(name).string, &status) == 0 else { continue }
-      switch status.st_mode & S_IFMT {
-      case S_IFLNK:
-        let text = try name.withCString { try reader.read($0, limit: 1 << 16) }
-        let id = try git.output(["hash-object", "--stdin"], input: text)
-        files.append(GitFile(path: path, mode: .symlink, id: id.prefix { $0 != 10 }))
-      case S_IFDIR:
-        // A submodule that stands elsewhere than the index says.
-        let head = try Git(folder: root.appending(name).string).run(["rev-parse", "HEAD"])
-        if head.status == 0 { files.append(GitFile(path: path, mode: .submodule, id: head.bytes.prefix { $0 != 10 })) }
-      case S_IFREG:
-        plain.append(GitFile(path: path, mode: status.st_mode & 0o100 == 0 ? .regular : .executable, id: []))
-      default: break
-      }
-    }
-    if plain.isEmpty { return files }
-    // Git reads these names from the top of its work tree, wherever it was started.
-    let prefix = try git.output(["rev-parse", "--show-prefix"]).prefix { $0 != 10 }
-    // Through the same filters as `git add`; a name with a newline is refused with all others of a workspace.
-    let output = try git.output(
-      ["hash-object", "--stdin-paths"], input: Array(plain.map { prefix + $0.path + [10] }.joined()))
-    let ids = output.split(separator: 10)
-    guard ids.count == plain.count else {
-      throw Diagnostic.error(
-        "`git hash-object` gave \(ids.count) ids for \(plain.count) files in `\(git.folder)`", cause: .environment)
-    }
-    for (file, id) in zip(plain, ids) { files.append(GitFile(path: file.path, mode: file.mode, id: id)) }
-    return files
-  }
-
-  private func tree(_ files: [GitFile], disk: FileReader?, _ ignore: ([UInt8]?) throws -> [Glob]) throws -> GitTree {
-    var files = files
-    let settings = files.first { $0.path.elementsEqual("slipway.yaml".utf8) }
-    let text: [UInt8]? = try settings.map { file in
-      if let disk { return try "slipway.yaml".withCString { try disk.read($0, limit: 4 << 20) } }
-      return try blobs.bytes(of: String(decoding: file.id, as: UTF8.self), git)
-    }
-    let globs = try ignore(text)
-    files.removeAll { file in
-      Listing.holdsState(file.path) || file.path.withUnsafeBufferPointer { path in globs.contains { $0.matches(path) } }
-    }
-    func precedes(_ a: GitFile, _ b: GitFile) -> Bool {
-      a.path.withUnsafeBufferPointer { a in b.path.withUnsafeBufferPointer { TreeIndex.compare(a, $0) < 0 } }
-    }
-    if !zip(files, files.dropFirst()).allSatisfy(precedes) { files.sort(by: precedes) }
-    return GitTree(git: git, files: files, disk: disk, blobs: blobs)
   }
 }

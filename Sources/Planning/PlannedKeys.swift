@@ -8,13 +8,35 @@ import Manifests
 /// A key covers the rules' format, the decoded attributes, the files that the target reads, and the planned keys of what
 /// it depends on. It depends on the source tree alone: never on a cache, the network, the clock or the machine's state.
 package struct PlannedKeys: Sendable {
-  /// One target's key, and the part of it that is the target's own.
-  package struct Entry: Hashable, Sendable {
-    package var key: Fingerprint
-    /// Of attributes.
+  /// What of a target's key is its own.
+  package struct Own: Hashable, Sendable {
     package var attributes: Fingerprint
     /// Of the files that the target reads itself, and the names of those.
     package var sources: Fingerprint
+
+    init(_ target: Target, content: (WorkspacePath) -> Fingerprint?, bundled: (String) -> [UInt8]?) {
+      let attributes = FingerprintHasher()
+      attributes.update(target.declaration.canonicalText)
+      self.attributes = attributes.finish()
+      let sources = FingerprintHasher()
+      for path in target.files {
+        sources.update(path.string)
+        guard let found = content(path) else { continue }
+        withUnsafeBytes(of: found) { sources.update($0) }
+      }
+      for input in target.inputs {
+        guard case .bundled(let path) = input.source, let bytes = bundled(path) else { continue }
+        sources.update(path)
+        bytes.withUnsafeBytes { sources.update($0) }
+      }
+      self.sources = sources.finish()
+    }
+  }
+
+  /// One target's key, and its own part of it.
+  package struct Entry: Hashable, Sendable {
+    package var key: Fingerprint
+    package var own: Own
   }
 
   package private(set) var entries: [Label: Entry] = [:]
@@ -34,41 +56,35 @@ package struct PlannedKeys: Sendable {
     for index in graph.topologicalOrder {
       let node = graph.nodes[index]
       guard let target = plan.targets[node.label] else { continue }
-      let attributes = FingerprintHasher()
-      attributes.update(target.declaration.canonicalText)
-      let sources = FingerprintHasher()
-      for path in target.files {
-        sources.update(path.string)
-        guard let found = content(path) else { continue }
-        withUnsafeBytes(of: found) { sources.update($0) }
+      let own = Own(target, content: content, bundled: bundled)
+      let key = Self.key(of: node.label, own, node.dependencies, platform: platform) { label in
+        graph.index(of: label).flatMap { keys[$0] }
       }
-      for input in target.inputs {
-        guard case .bundled(let path) = input.source, let bytes = bundled(path) else { continue }
-        sources.update(path)
-        bytes.withUnsafeBytes { sources.update($0) }
-      }
-      var entry = Entry(
-        key: Fingerprint(high: 0, low: 0), attributes: attributes.finish(), sources: sources.finish())
-      let hasher = FingerprintHasher()
-      hasher.update(Self.format)
-      hasher.update(ActionDescription.format)
-      hasher.update(platform)
-      hasher.update(node.label.description)
-      withUnsafeBytes(of: entry.attributes) { hasher.update($0) }
-      withUnsafeBytes(of: entry.sources) { hasher.update($0) }
-      for edge in node.dependencies {
-        hasher.update(edge.role.rawValue)
-        hasher.update(edge.target.description)
-        hasher.update(edge.output ?? "")
-        // What only orders or decides whether it runs is not what it comes from.
-        guard edge.role != .needs, edge.role != .when, let other = graph.index(of: edge.target), let key = keys[other]
-        else { continue }
-        withUnsafeBytes(of: key) { hasher.update($0) }
-      }
-      entry.key = hasher.finish()
-      keys[index] = entry.key
-      entries[node.label] = entry
+      keys[index] = key
+      entries[node.label] = Entry(key: key, own: own)
     }
+  }
+
+  /// - Parameter known: The keys of what it depends on.
+  static func key(
+    of label: Label, _ own: Own, _ edges: [GraphEdge], platform: String, known: (Label) -> Fingerprint?
+  ) -> Fingerprint {
+    let hasher = FingerprintHasher()
+    hasher.update(Self.format)
+    hasher.update(ActionDescription.format)
+    hasher.update(platform)
+    hasher.update(label.description)
+    withUnsafeBytes(of: own.attributes) { hasher.update($0) }
+    withUnsafeBytes(of: own.sources) { hasher.update($0) }
+    for edge in edges {
+      hasher.update(edge.role.rawValue)
+      hasher.update(edge.target.description)
+      hasher.update(edge.output ?? "")
+      // What only orders or decides whether it runs is not what a target comes from.
+      guard edge.role != .needs, edge.role != .when, let key = known(edge.target) else { continue }
+      withUnsafeBytes(of: key) { hasher.update($0) }
+    }
+    return hasher.finish()
   }
 }
 

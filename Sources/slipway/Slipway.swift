@@ -16,7 +16,7 @@ struct Slipway: AsyncParsableCommand {
       BuildCommand.self, TestCommand.self, RunCommand.self, ExplainCommand.self, ShellCommand.self,
       OutputsCommand.self, LogsCommand.self, CacheCommand.self, DoctorCommand.self, CheckCommand.self,
       InitCommand.self, QueryCommand.self, LockCommand.self, ImageCommand.self, UpdateImagesCommand.self,
-      BumpCommand.self, PublishCommand.self, AffectedCommand.self, CompletionsCommand.self,
+      BumpCommand.self, PublishCommand.self, AffectedCommand.self, SimulateCommand.self, CompletionsCommand.self,
     ])
 
   /// Parses, runs, and ends the process with Bazel's exit codes.

@@ -372,7 +372,7 @@ targets:
 
 
 ROWS = ("version", "noop_all", "noop_one", "first_load", "changed_file", "trivial_actions", "image", "tenfold",
-        "affected", "query", "publish", "push", "pull", "build_and_push")
+        "affected", "query", "simulate", "publish", "push", "pull", "build_and_push")
 
 
 def main():

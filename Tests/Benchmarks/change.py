@@ -42,6 +42,13 @@ class ChangeRows:
     row = self.add(Row("`query 'rdeps(//..., //connectors/source-one:image)'`, 2400 targets", s["slipway"]))
     row.limit(row.ours.median(), 40, " ms")
 
+  def simulate(self):
+    root, _ = self.history()
+    s = interleave({"200 commits": lambda _: self.slipway(root, "simulate", "--commits", "HEAD~200.."),
+                    "one": lambda _: self.slipway(root, "simulate", "--commits", "HEAD~1..")}, self.rounds(5))
+    row = self.add(Row("`simulate` of 200 commits, 600 connectors", s["200 commits"], s["one"]))
+    row.limit((row.ours.median() - row.peer.median()) / 199, 10, " ms a commit")
+
 
 def run_text(argv, cwd):
   return subprocess.run(argv, cwd=cwd, check=True, stdout=subprocess.PIPE).stdout.decode()

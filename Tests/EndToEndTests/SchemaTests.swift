@@ -39,7 +39,10 @@ import Testing
       return result.standardOutput
     }
     let git = try HostProcess(
-      ["sh", "-c", "git init -q && git add -A && git -c user.name=t -c user.email=t@example.org commit -q -m m"],
+      [
+        "sh", "-c",
+        "git init -q && git add -A && c() { git -c user.name=t -c user.email=t@example.org commit -q --allow-empty -m m; } && c && c",
+      ],
       directory: project.root, environment: ["PATH": "/usr/bin:/bin", "HOME": project.folder]
     ).finish()
     #expect(git.status == 0, "\(git.standardError)")
@@ -56,6 +59,7 @@ import Testing
       ("cache-stat", try output("cache", "stat", "--json")),
       ("affected", try output("affected", "--since", "HEAD", "--format", "json", "--why")),
       ("affected", try output("affected", "--since", "HEAD", "--until", "HEAD", "--format", "json")),
+      ("simulate", try output("simulate", "--commits", "HEAD~1..", "--format", "json")),
     ]
     for (document, verdict) in zip(documents, try judge(documents, in: project)) {
       #expect(verdict == "valid", "\(document)")
@@ -64,7 +68,8 @@ import Testing
     // The schemas can refuse.
     let wrong = [
       ("cache-stat", "{\"bytes\": 1}"), ("cache-gc", "{}"), ("query", "[{\"label\": \"x\"}]"), ("image", "{}"),
-      ("image", "{\"images\": []}"), ("affected", "{\"base\": \"main\", \"affected\": [], \"removed\": []}"),
+      ("image", "{\"images\": []}"), ("simulate", "{}"),
+      ("affected", "{\"base\": \"main\", \"affected\": [], \"removed\": []}"),
     ]
     #expect(try judge(wrong, in: project).allSatisfy { $0.hasPrefix("invalid") })
   }
