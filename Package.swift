@@ -88,19 +88,20 @@ let package = Package(
       ]),
     module("Events", ["Caching"]),
     module("Scheduling"),
+    module("Reporting", ["Events", "OCI"], resources: [.embedInCode("report.html")]),
     module("Console", ["Diagnostics", "Caching", "Events", system]),
     module("Planning", ["Diagnostics", "Digests", "Files", "Manifests", "Graph", "Caching", "RemoteExecutionAPI"]),
     module(
       "Engine",
       [
         "Diagnostics", "Digests", "Files", "Manifests", "Graph", "Caching", "Kinds", "Sandboxing", "OCI",
-        "Distribution", "Publishing", "RemoteCaching", "Events", "Scheduling", "Planning", system,
+        "Distribution", "Publishing", "RemoteCaching", "Events", "Reporting", "Scheduling", "Planning", system,
       ]),
     .executableTarget(
       name: "slipway",
       dependencies: [
         "Diagnostics", "Digests", "Files", "Manifests", "Graph", "Caching", "Sandboxing", "OCI", "Publishing",
-        "RemoteCaching", "Events", "Planning", "Engine", "Console", arguments, system,
+        "RemoteCaching", "Events", "Reporting", "Planning", "Engine", "Console", arguments, system,
       ], swiftSettings: strict,
       // SwiftPM exports every symbol of an executable: 35,000 here, which the loader and the Swift runtime look through
       // at each start, and none of whose code the linker may leave out. And 129,000 addresses would have to be written
@@ -112,6 +113,7 @@ let package = Package(
 
     // Random numbers that repeat, for tests.
     .target(name: "SeededRandom", path: "Tests/SeededRandom", swiftSettings: strict),
+    tests("ReportingTests", ["Reporting", "Events", "OCI"]),
     tests("TidyTests", []),
     tests("RemoteExecutionAPITests", ["RemoteExecutionAPI", system], exclude: ["compare-descriptors.py"]),
     tests(

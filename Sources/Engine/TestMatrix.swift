@@ -4,18 +4,18 @@ import Manifests
 import Planning
 
 extension Session {
-  /// What a test without a recorded duration is expected to take, in seconds.
-  private static let unknownSeconds = 10.0
-
   /// The affected tests as a matrix of GitHub Actions: one JSON object, an entry a job; empty where none is affected.
   ///
   /// A package's tests, which share its image, stay together; jobs are even by the durations of their last runs here.
-  package func matrix(of affected: Affected, shards count: Int) -> String {
+  ///
+  /// - Parameter durations: A file of them, as `Durations` reads it, for a machine on which nothing has run yet.
+  package func matrix(of affected: Affected, shards count: Int, durations: String? = nil) throws -> String {
     let tests = affected.labels.filter { affected.reasons[$0]?.rule == .test }
+    let expected = try Durations(given: durations, history: history, targets: tests)
     let packages = Dictionary(grouping: tests, by: \.package).sorted { $0.key < $1.key }
     let groups = packages.map { package, labels in
       Shards.Group(
-        "//\(package)", cost: labels.reduce(0) { $0 + (history.seconds(of: $1) ?? Self.unknownSeconds) })
+        "//\(package)", cost: labels.reduce(0) { $0 + expected.seconds(of: $1, rule: .test) })
     }
     let shards = Shards(groups, count: count).members
     let entries = shards.enumerated().map { number, members -> String in

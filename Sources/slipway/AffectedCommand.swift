@@ -82,12 +82,14 @@ struct AffectedCommand: AsyncParsableCommand {
   @Flag(help: "Print, for each target, what changed and through which targets that reaches it.") var why = false
   @Option(help: "labels, one a line; json; or github-matrix: tests divided among jobs.") var format: Format = .labels
   @Option(help: "Into how many jobs a matrix divides the tests at most; never more than 256.") var shards: Int?
+  @Option(help: "For a matrix: seconds, as JSON by //a:b or :b; or a report.json.") var durations: String?
   @OptionGroup var selection: SelectionOptions
 
   func validate() throws {
     if let shards, !(1...Shards.limit).contains(shards) {
       throw ValidationError("--shards must be between 1 and \(Shards.limit)")
     }
+    if durations != nil, format != .matrix { throw ValidationError("--durations needs --format github-matrix") }
     if shards != nil, format != .matrix { throw ValidationError("--shards needs --format github-matrix") }
   }
 
@@ -97,7 +99,7 @@ struct AffectedCommand: AsyncParsableCommand {
     for warning in affected.warnings { Slipway.write(warning.rendered) }
     switch format {
     case .json: print(affected.json(why: why))
-    case .matrix: print(session.matrix(of: affected, shards: shards ?? 10))
+    case .matrix: print(try session.matrix(of: affected, shards: shards ?? 10, durations: durations))
     case .labels:
       for label in affected.labels {
         print(label)

@@ -8,6 +8,7 @@ import Glibc
 import Graph
 import Manifests
 import OCI
+import Reporting
 import SystemPackage
 
 /// What `build` and `test` share.
@@ -51,8 +52,7 @@ struct BuildArguments: ParsableArguments {
   @Option(help: "Write a Chrome trace to this file.")
   var trace: String?
 
-  @Option(help: "Write JUnit XML of every test to this folder.")
-  var junit: String?
+  @OptionGroup var reports: ReportOptions
 
   func validate() throws {
     if case .all = selection.choice, since.since == nil {
@@ -74,13 +74,25 @@ struct BuildArguments: ParsableArguments {
     options.testArguments = testArg + (testFilter.map { ["-k", $0] } ?? [])
     options.isDryRun = dryRun
     options.onlyTests = onlyTests
-    options.junitFolder = junit
+    options.junitFolder = reports.junitFolder
     options.platforms = platforms.chosen
     cache.apply(to: &options)
     let rules: Set<Rule>? = onlyTests ? [.test, .suite] : nil
-    guard let patterns = try since.narrow(selection, session, &options, rules: rules) else { return }
-    let outcome = try await Self.build(
-      session, patterns, options, eventsPath: events, tracePath: trace, quiet: dryRun)
+    let recorder = reports.isWanted && !dryRun ? RunRecorder() : nil
+    guard let patterns = try since.narrow(selection, session, &options, rules: rules) else {
+      if let recorder { try reports.write(recorder, session) }
+      return
+    }
+    let outcome: BuildOutcome
+    do {
+      outcome = try await Self.build(
+        session, patterns, options, eventsPath: events, tracePath: trace, recorder: recorder, quiet: dryRun)
+    } catch {
+      // What had ended by then is worth reading; the error itself is told by whoever called.
+      if let recorder { try? reports.write(recorder, session) }
+      throw error
+    }
+    if let recorder { try reports.write(recorder, session) }
     if dryRun {
       for entry in outcome.wouldExecute { print("\(entry.label)\t\(entry.reason)") }
       let count = outcome.wouldExecute.count
@@ -92,9 +104,11 @@ struct BuildArguments: ParsableArguments {
   /// Builds with the console as this process's terminal wants it.
   static func build(
     _ session: Session, _ patterns: [String], _ options: BuildOptions, eventsPath: String? = nil,
-    tracePath: String? = nil, quiet: Bool = false
+    tracePath: String? = nil, recorder: RunRecorder? = nil, quiet: Bool = false
   ) async throws -> BuildOutcome {
-    let outcome = try await withConsole(options, eventsPath: eventsPath, tracePath: tracePath, quiet: quiet) { stream in
+    let outcome = try await withConsole(
+      options, eventsPath: eventsPath, tracePath: tracePath, recorder: recorder, quiet: quiet
+    ) { stream in
       let outcome = try await session.build(patterns, options: options, events: stream)
       // Only what executed makes the store larger.
       return (outcome, stream.counts.executed > 0 ? session.collectGarbageIfNeeded() : nil)
@@ -114,8 +128,8 @@ struct BuildArguments: ParsableArguments {
 
   /// Runs something with the console as this process's terminal wants it.
   static func withConsole<Result>(
-    _ options: BuildOptions, eventsPath: String? = nil, tracePath: String? = nil, quiet: Bool = false,
-    _ body: (EventStream) async throws -> Result
+    _ options: BuildOptions, eventsPath: String? = nil, tracePath: String? = nil, recorder: RunRecorder? = nil,
+    quiet: Bool = false, _ body: (EventStream) async throws -> Result
   ) async throws -> Result {
     var sinks: [any EventSink] = []
     let environment = { (name: String) in getenv(name).map { String(cString: $0) } }
@@ -135,6 +149,7 @@ struct BuildArguments: ParsableArguments {
     }
     if let eventsPath { sinks.append(EventLog(try open(eventsPath))) }
     if let tracePath { sinks.append(TraceWriter(try open(tracePath))) }
+    if let recorder { sinks.append(recorder) }
     let start = ContinuousClock.now
     let elapsed: @Sendable () -> Duration = { ContinuousClock.now - start }
     let stream = EventStream(sinks: sinks, elapsed: elapsed)

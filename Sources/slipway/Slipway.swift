@@ -73,10 +73,12 @@ struct Slipway: AsyncParsableCommand {
     case let list as DiagnosticList:
       let sorted = list.sorted
       for diagnostic in sorted { write(diagnostic.rendered) }
+      GitHubActions.show(sorted)
       let codes = Set(sorted.filter { $0.severity == .error }.map(\.cause.rawValue))
       return [37, 36, 2, 1].first { codes.contains($0) } ?? 2
     case let diagnostic as Diagnostic:
       write(diagnostic.rendered)
+      GitHubActions.show([diagnostic])
       return diagnostic.cause.rawValue
     case let code as ExitCode: return code.rawValue
     case is CancellationError: return 8

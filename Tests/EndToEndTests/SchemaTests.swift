@@ -33,6 +33,7 @@ import Testing
       "bad: {rule: test, image: //base:image, run: ['false']}",
       "both: {rule: suite, tests: [':two', ':bad']}")
     #expect(try project.build("//...", command: "test").status == 3)
+    #expect(try project.run("test", "//...", "--rerun", "--report", "report").status == 3)
     func output(_ arguments: String...) throws -> String {
       let result = try project.start(arguments).finish()
       #expect(result.status == 0, "\(arguments): \(result.standardError)")
@@ -59,6 +60,7 @@ import Testing
       ("cache-stat", try output("cache", "stat", "--json")),
       ("affected", try output("affected", "--since", "HEAD", "--format", "json", "--why")),
       ("affected", try output("affected", "--since", "HEAD", "--until", "HEAD", "--format", "json")),
+      ("report", try project.read("report/report.json")),
       ("simulate", try output("simulate", "--commits", "HEAD~1..", "--format", "json")),
     ]
     for (document, verdict) in zip(documents, try judge(documents, in: project)) {
@@ -68,7 +70,7 @@ import Testing
     // The schemas can refuse.
     let wrong = [
       ("cache-stat", "{\"bytes\": 1}"), ("cache-gc", "{}"), ("query", "[{\"label\": \"x\"}]"), ("image", "{}"),
-      ("image", "{\"images\": []}"), ("simulate", "{}"),
+      ("image", "{\"images\": []}"), ("simulate", "{}"), ("report", "{\"v\": 1}"),
       ("affected", "{\"base\": \"main\", \"affected\": [], \"removed\": []}"),
     ]
     #expect(try judge(wrong, in: project).allSatisfy { $0.hasPrefix("invalid") })

@@ -6,7 +6,7 @@ struct MachinePool {
     var dependencies: [Int] = []
   }
 
-  /// When each machine has nothing left to do, the soonest first: a binary heap.
+  /// When each machine has nothing left to do, the soonest first.
   private var free: [Double]
   /// Ends of runs that were not over when the last one arrived.
   private var unfinished: [Double] = []
@@ -38,9 +38,7 @@ struct MachinePool {
         ready.indices.last { begin(ready[$0]) <= max(free[0], arrival) }
         ?? ready.indices.min { begin(ready[$0]) < begin(ready[$1]) } ?? 0
       let index = ready.remove(at: next)
-      ends[index] = max(free[0], begin(index)) + tasks[index].seconds
-      free[0] = ends[index]
-      sink()
+      ends[index] = place(tasks[index].seconds, from: begin(index))
       seconds += tasks[index].seconds
       for other in dependents[index] {
         waiting[other] -= 1
@@ -63,16 +61,13 @@ struct MachinePool {
     return ways
   }
 
-  private mutating func sink() {
-    var parent = 0
-    while true {
-      var least = parent
-      for child in [2 * parent + 1, 2 * parent + 2] where child < free.count && free[child] < free[least] {
-        least = child
-      }
-      if least == parent { return }
-      free.swapAt(parent, least)
-      parent = least
-    }
+  /// Gives a task to the machine that would have been idle for the shortest time, or else to the one that is free first.
+  ///
+  /// - Returns: The task's end.
+  private mutating func place(_ seconds: Double, from ready: Double) -> Double {
+    let later = free.firstIndex { $0 > ready } ?? free.count
+    let end = max(free.remove(at: max(0, later - 1)), ready) + seconds
+    free.insert(end, at: free.firstIndex { $0 > end } ?? free.count)
+    return end
   }
 }
