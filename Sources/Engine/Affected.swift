@@ -60,19 +60,12 @@ struct ComparedTree {
   /// - Throws: A `DiagnosticList` for mistakes in `slipway.yaml` or a kind.
   init(_ tree: GitTree) throws {
     self.tree = tree
-    definition = try WorkspaceDefinition(
-      read: { path in
-        guard let path = WorkspacePath(path), tree.mode(of: path) != nil else {
-          throw Diagnostic.error("cannot read `\(path)`: it is not there")
-        }
-        return try tree.read(path, limit: WorkspaceDefinition.manifestLimit)
-      },
-      names: { folder in
-        // Most are kinds, which are read next.
-        let names = tree.names(inFolder: folder)
-        try? tree.prefetch(names.compactMap { WorkspacePath(folder.isEmpty ? $0 : "\(folder)/\($0)") })
-        return names
-      })
+    definition = try WorkspaceDefinition(in: tree) { folder in
+      // Most are kinds, which are read next.
+      let names = tree.names(inFolder: folder)
+      try? tree.prefetch(names.compactMap { WorkspacePath(folder.isEmpty ? $0 : "\(folder)/\($0)") })
+      return names
+    }
   }
 
   /// The packages that may say or read something else than in another tree; `nil` for all, where settings or kinds differ.
@@ -114,16 +107,10 @@ struct ComparedTree {
 
 extension ComparedTree: PackageSource {
   func packages(at paths: [WorkspacePath], diagnostics: inout DiagnosticList) -> [LoadedPackage?] {
-    let (tree, definition) = (tree, definition)
     do {
       try tree.prefetch(paths.flatMap { path in WorkspaceDefinition.manifests.map { path.appending($0) } })
     } catch { diagnostics.diagnostics.append((error as? Diagnostic) ?? .error("\(error)", cause: .environment)) }
-    let found = mapInParallel(paths, chunk: 8) { path in
-      var mistakes = DiagnosticList()
-      return (package: definition.load(path, in: tree, platform: Workspace.platform, &mistakes), mistakes: mistakes)
-    }
-    for (_, mistakes) in found { diagnostics.diagnostics += mistakes.diagnostics }
-    return found.map(\.package)
+    return definition.packages(at: paths, in: tree, &diagnostics)
   }
 }
 

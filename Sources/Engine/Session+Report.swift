@@ -11,8 +11,7 @@ extension Session {
   /// Adds what the events of the last build do not tell: what depends on what, the critical path, and logs.
   package func complete(_ record: inout RunRecord) {
     let plan = kept?.plan
-    let labels = Dictionary(
-      (plan?.graph.nodes ?? []).map { ($0.label.description, $0.label) }, uniquingKeysWith: { first, _ in first })
+    let labels = labels(of: plan)
     let known = Set(record.targets.map(\.label))
     for index in record.targets.indices {
       guard let label = labels[record.targets[index].label], let node = plan?.graph.index(of: label) else { continue }
@@ -25,6 +24,12 @@ extension Session {
     record.markCriticalPath()
   }
 
+  /// By how events name them.
+  private func labels(of plan: Plan?) -> [String: Label] {
+    Dictionary(
+      (plan?.graph.nodes ?? []).map { ($0.label.description, $0.label) }, uniquingKeysWith: { first, _ in first })
+  }
+
   /// The log of a target's last run, where this machine has it.
   private func recordedLog(of label: Label) -> [UInt8]? {
     guard let entry = history.entry(of: label), let log = store.actions.any(entry.key)?.log else { return nil }
@@ -34,8 +39,7 @@ extension Session {
   /// What a CI system shows beside the files of failed tests: the line that the log names, or the target's declaration.
   package func annotations(of record: RunRecord) -> [Annotation] {
     let plan = kept?.plan
-    let labels = Dictionary(
-      (plan?.graph.nodes ?? []).map { ($0.label.description, $0.label) }, uniquingKeysWith: { first, _ in first })
+    let labels = labels(of: plan)
     return record.targets.filter { $0.outcome == .failed }.map { target in
       let title = target.label
       guard let label = labels[target.label], let declared = plan?.targets[label] else {

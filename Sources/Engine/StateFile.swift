@@ -4,9 +4,9 @@ import Files
 import Glibc
 import SystemPackage
 
-/// Files under `.slipway`, each replaced whole.
-enum StateFile {
-  static func replace(_ path: FilePath, with bytes: [UInt8]) throws {
+/// Files that are replaced whole: those under `.slipway`, and reports.
+package enum StateFile {
+  package static func replace(_ path: FilePath, with bytes: [UInt8]) throws {
     let temporary = "\(path.string).\(getpid())"
     let file = try Disk.open(temporary, O_WRONLY | O_CREAT | O_TRUNC)
     do {

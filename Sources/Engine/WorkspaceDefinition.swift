@@ -65,6 +65,17 @@ struct WorkspaceDefinition: Sendable {
     warnings = diagnostics.diagnostics
   }
 
+  /// The definition in a commit's source tree.
+  init(in tree: some SourceTree, names: (String) -> [String]) throws {
+    try self.init(
+      read: { path in
+        guard let path = WorkspacePath(path), tree.mode(of: path) != nil else {
+          throw Diagnostic.error("cannot read `\(path)`: it is not there")
+        }
+        return try tree.read(path, limit: Self.manifestLimit)
+      }, names: names)
+  }
+
   private static func fingerprint(of sources: [SourceText]) -> Fingerprint {
     let hasher = FingerprintHasher()
     for source in sources {
@@ -115,6 +126,18 @@ struct WorkspaceDefinition: Sendable {
     else { return nil }
     let dependsOnPlatform = kindsDependOnPlatform || targets.map { Self.namesPlatform($0.bytes) } ?? false
     return LoadedPackage(declaration: declaration, files: files, dependsOnPlatform: dependsOnPlatform)
+  }
+
+  /// Reads packages of a commit's source tree, on all processors.
+  func packages(at paths: [WorkspacePath], in tree: some SourceTree, _ diagnostics: inout DiagnosticList)
+    -> [LoadedPackage?]
+  {
+    let found = mapInParallel(paths, chunk: 8) { path in
+      var mistakes = DiagnosticList()
+      return (package: self.load(path, in: tree, platform: Workspace.platform, &mistakes), mistakes: mistakes)
+    }
+    for (_, mistakes) in found { diagnostics.diagnostics += mistakes.diagnostics }
+    return found.map(\.package)
   }
 
   /// Whether the reference `${platform}` may stand in a text.

@@ -27,22 +27,12 @@ struct ReportOptions: ParsableArguments {
     let command = "slipway " + CommandLine.arguments.dropFirst().joined(separator: " ")
     if let report {
       try Disk.makeFolders(report)
-      try Self.replace(report + "/report.json", record.json(command: command).encoded)
-      try Self.replace(report + "/index.html", record.html(command: command))
+      try StateFile.replace(FilePath(report).appending("report.json"), with: record.json(command: command).encoded)
+      try StateFile.replace(FilePath(report).appending("index.html"), with: record.html(command: command))
     }
     guard GitHubActions.isRunning else { return }
     for annotation in session.annotations(of: record) { GitHubActions.show(annotation, root: session.workspace.root) }
     GitHubActions.append(summary: record.summary(title: command))
-  }
-
-  private static func replace(_ path: String, _ bytes: [UInt8]) throws {
-    let temporary = "\(path).\(getpid())"
-    do {
-      let file = try Disk.open(temporary, O_WRONLY | O_CREAT | O_TRUNC)
-      defer { try? file.close() }
-      try bytes.withUnsafeBytes { try Disk.write(file, $0, path: temporary) }
-    }
-    try Disk.rename(temporary, path)
   }
 }
 

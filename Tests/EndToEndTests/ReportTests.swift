@@ -52,8 +52,6 @@ import Testing
     // A second run is told from the cache, with what failed run again.
     #expect(try project.run("test", "//app:good", "--report", "again").status == 0)
     #expect(try project.read("again/report.json").contains("\"outcome\":\"hit-local\""))
-    // Durations of a report serve a simulation and a matrix.
-    #expect(try project.read("again/index.html").contains("<script type=\"application/json\" id=\"data\">{"))
   }
 
   @Test func `GitHub Actions is shown the lines, and its page a table`() throws {

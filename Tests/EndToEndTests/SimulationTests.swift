@@ -122,6 +122,17 @@ import Testing
     let folders = try #require(lines.first { $0.hasPrefix("changed folders, layer cache") })
     // It runs the tests of `three` again, and misses those of `one` and `two`.
     #expect(folders.contains(" 4        25.0 s ") && folders.hasSuffix(" 2"), "\(folders)")
+    // A report's durations are those of its targets, for a matrix too.
+    #expect(try project.run("build", "//...", "--report", "report").status == 0)
+    let history = try project.run("simulate", "--commits", "HEAD~1..", "--durations", "report/report.json")
+    #expect(history.standardOutput.contains("\ndurations: 16 of "), "\(history)")
+    try project.write(
+      "durations.json",
+      #"{"targets": [{"label": "//one:unit", "duration_ms": 100000}, {"label": "//two:unit", "duration_ms": 200000}]}"#)
+    let matrix = try project.run(
+      "affected", "--since", "HEAD~3", "--exact-base", "--format", "github-matrix", "--shards", "1", "--durations",
+      "durations.json", "--query", "//three:unit + //one:unit + //two:unit")
+    #expect(matrix.standardOutput.contains("\"seconds\":300"), "\(matrix)")
     for (arguments, message) in [
       (["--commits", "HEAD~99.."], "git knows no commit `HEAD~99`"), (["--commits", "a...b"], "with two dots"),
       (["--commits", "HEAD~1..", "--durations", "none.json"], "it is not there"),

@@ -150,13 +150,7 @@ private struct ReplayedPackages: PackageSource {
 
   init(_ tree: ReplayedTree) throws {
     self.tree = tree
-    definition = try WorkspaceDefinition(
-      read: { path in
-        guard let path = WorkspacePath(path), tree.mode(of: path) != nil else {
-          throw Diagnostic.error("cannot read `\(path)`: it is not there")
-        }
-        return try tree.read(path, limit: WorkspaceDefinition.manifestLimit)
-      }, names: { tree.names(inFolder: $0) })
+    definition = try WorkspaceDefinition(in: tree) { tree.names(inFolder: $0) }
     kinds = definition.settings.kinds.compactMap { try? Glob($0.value) }
   }
 
@@ -165,12 +159,6 @@ private struct ReplayedPackages: PackageSource {
   }
 
   func packages(at paths: [WorkspacePath], diagnostics: inout DiagnosticList) -> [LoadedPackage?] {
-    let (tree, definition) = (tree, definition)
-    let found = mapInParallel(paths, chunk: 8) { path in
-      var mistakes = DiagnosticList()
-      return (package: definition.load(path, in: tree, platform: Workspace.platform, &mistakes), mistakes: mistakes)
-    }
-    for (_, mistakes) in found { diagnostics.diagnostics += mistakes.diagnostics }
-    return found.map(\.package)
+    definition.packages(at: paths, in: tree, &diagnostics)
   }
 }
