@@ -56,6 +56,9 @@ final class PublishMetadata: Sendable {
     try? await store.remove(path)
   }
 
+  /// Waits until no other publish tags or describes a repository, where the store can tell.
+  func lock(_ release: Release) async throws -> PublishLock? { try await store.lock(release.repository) }
+
   /// Brings the files of a published release up to date; the paths that were written.
   func bring(_ source: Source, of release: Release, manifest: Digest, _ publisher: Publisher) async throws -> [String] {
     let mark = "\(store.url) \(source.digest.hex)"
@@ -92,7 +95,7 @@ final class PublishMetadata: Sendable {
   /// In a folder of this machine, after whoever else is at it: of two writers of one document the last one stays. A web
   /// server has no such lock; what is lost there is looked for and comes back.
   func finish(repairing repositories: [String]?) async throws -> [Diagnostic] {
-    let lock = try await store.lock()
+    let lock = try await store.lock(nil)
     defer { withExtendedLifetime(lock) {} }
     let update = ConnectorRegistryUpdate(store, journal: journal)
     if let repositories { return try await update.repair(repositories: repositories).problems }

@@ -67,9 +67,13 @@ struct PublishWork: Sendable {
   {
     var done = Done(tags: [release.tag])
     var receipt: Receipt
+    if case .absent? = state, let job { try await publisher.push(job) { try await describe(job, publisher) } }
+    // Tags and metadata must be of one image: of two publishes of a version, one waits here and is then told.
+    let lock = try await metadata?.store.lock(release)
+    defer { withExtendedLifetime(lock) {} }
     switch (state, job) {
     case (.absent?, let job?):
-      done.tags = try await publisher.publish(job) { try await describe(job, publisher) }
+      done.tags = try await publisher.tag(job)
       progress("published \(release.reference)" + (done.tags.contains("latest") ? ", latest" : ""))
       receipt = Receipt(reference: release.reference, manifest: job.top.descriptor, images: job.images)
     case (.identical(let missing)?, _):
@@ -93,6 +97,7 @@ struct PublishWork: Sendable {
         metadata.source, of: release, manifest: receipt.manifest.digest, publisher)
       if !written.isEmpty, state?.name == "identical" { done.repairs.append("metadata") }
     }
+    if case .absent? = state, let job { try await publisher.confirm(job) }
     receipt.tags = done.tags
     receipt.floating = floating
     if try receipt.write(below: receipts), state?.name == "identical" { done.repairs.append("receipt") }

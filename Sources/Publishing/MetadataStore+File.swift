@@ -1,5 +1,6 @@
 import Caching
 import Diagnostics
+import Digests
 import Glibc
 import SystemPackage
 
@@ -15,8 +16,10 @@ package struct FileMetadataStore: MetadataStore {
   package func close() async {}
 
   /// `nil` where this process cannot change the store.
-  package func lock() async throws -> PublishLock? {
-    do { return try await PublishLock.take(root.appending(".lock")) { _ in } } catch let error as CancellationError {
+  package func lock(_ repository: String?) async throws -> PublishLock? {
+    // Beside the store's own: to lock a repository's folder, it would have to be made before it holds anything.
+    let name = repository.map { ".lock-" + Digest(of: $0).hex } ?? ".lock"
+    do { return try await PublishLock.take(root.appending(name)) { _ in } } catch let error as CancellationError {
       throw error
     } catch { return nil }
   }

@@ -48,8 +48,9 @@ package protocol MetadataStore: Sendable {
   func remove(_ path: MetadataPath) async throws
   /// All files below a folder, sorted; `nil` where the medium cannot tell.
   func list(below path: MetadataPath) async throws -> [MetadataPath]?
-  /// Waits until no other process changes what is made from the whole store; `nil` where nothing can keep it from that.
-  func lock() async throws -> PublishLock?
+  /// Waits until nobody else changes a repository's files, or with `nil` what is made from the whole store; `nil` where
+  /// nothing can keep them from that.
+  func lock(_ repository: String?) async throws -> PublishLock?
   func close() async
 }
 
@@ -57,7 +58,7 @@ extension MetadataStore {
   /// Bytes of a file that is read.
   package static var limit: Int { 64 << 20 }
 
-  package func lock() async throws -> PublishLock? { nil }
+  package func lock(_ repository: String?) async throws -> PublishLock? { nil }
 
   /// Writes only what is not there already; whether it wrote.
   @discardableResult

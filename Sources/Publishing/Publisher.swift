@@ -59,12 +59,10 @@ package struct Publisher: Sendable {
     blobs = BlobLedger(client, journal)
   }
 
-  /// Publishes a release that is absent.
+  /// Brings a release that is absent to the registry, where nobody finds it yet.
   ///
-  /// - Parameters:
-  ///   - beforeTags: Attaches what is to be there before anybody can find the release by its tag.
-  /// - Returns: The tags that name the release now.
-  package func publish(_ job: PublishJob, beforeTags: @Sendable () async throws -> Void = {}) async throws -> [String] {
+  /// - Parameter describe: Attaches what is to be there before anybody can find the release by its tag.
+  package func push(_ job: PublishJob, describe: @Sendable () async throws -> Void = {}) async throws {
     let release = job.release
     try journal.note(job.key, .begun)
     try await pushBlobs(job)
@@ -79,11 +77,32 @@ package struct Publisher: Sendable {
     try await verify(job, documents)
     try journal.note(job.key, .verified)
     try await requireUntaken(job)
-    try await beforeTags()
+    try await describe()
     try journal.note(job.key, .described)
+  }
+
+  /// Lets tags name a release that was pushed; those that name it now.
+  package func tag(_ job: PublishJob) async throws -> [String] {
     try await moveVersionTag(job)
     try journal.note(job.key, .tagged)
-    return [release.tag] + (try await moveLatest(release, to: job.top) ? ["latest"] : [])
+    return [job.release.tag] + (try await moveLatest(job.release, to: job.top) ? ["latest"] : [])
+  }
+
+  /// Looks, after all was done, whether the version's tag still names this image.
+  ///
+  /// The protocol has no "only if absent". Who tagged in the same instant and lost may have moved `latest` after the
+  /// winner did, so `latest` follows the tag before the error is thrown.
+  package func confirm(_ job: PublishJob) async throws {
+    guard case .other(let winner) = try await versionTag(job) else { return }
+    var named: Digest? = winner
+    // Each round ends with a look at the tag, so whoever looks last leaves the two equal.
+    for _ in 0..<4 {
+      _ = try await restoreLatest(job.release)
+      let now = try await client.resolve(job.release.reference, direct: true)?.digest
+      if now == named { break }
+      named = now
+    }
+    throw taken(job.release, by: winner)
   }
 
   /// Lets `latest` name a published version, if that is the newest stable one now; says whether it does.
@@ -189,21 +208,40 @@ package struct Publisher: Sendable {
     }
   }
 
-  /// Looks once more at the version's tag: it is never moved from other bytes.
-  ///
-  /// - Returns: Whether the tag names this very manifest, or an equal image, already.
-  @discardableResult
-  private func requireUntaken(_ job: PublishJob) async throws -> Bool {
+  private enum VersionTag {
+    case absent
+    /// This very manifest, or an equal image.
+    case ours
+    case other(Digest)
+  }
+
+  private func versionTag(_ job: PublishJob) async throws -> VersionTag {
     let release = job.release
-    guard let found = try await client.resolve(release.reference, direct: true) else { return false }
-    if found.digest == job.top.descriptor.digest { return true }
+    guard let found = try await client.resolve(release.reference, direct: true) else { return .absent }
+    if found.digest == job.top.descriptor.digest { return .ours }
     let version = try await PublishLookup(client).version(release.reference)
     let state = release.state(
       built: job.images, manifest: job.top.descriptor.digest, published: Published(version: version))
-    if case .identical = state { return true }
-    throw Diagnostic.error(
+    if case .identical = state { return .ours }
+    return .other(found.digest)
+  }
+
+  /// Looks once more at the version's tag: it is never moved from other bytes.
+  ///
+  /// - Returns: Whether the tag names the image already.
+  @discardableResult
+  private func requireUntaken(_ job: PublishJob) async throws -> Bool {
+    switch try await versionTag(job) {
+    case .absent: return false
+    case .ours: return true
+    case .other(let manifest): throw taken(job.release, by: manifest)
+    }
+  }
+
+  private func taken(_ release: Release, by manifest: Digest) -> Diagnostic {
+    .error(
       "\(release.reference) was published with another image while this one was being pushed", cause: .build,
-      notes: [Diagnostic.Note("the tag names \(found.digest.oci) now, and was left alone")],
+      notes: [Diagnostic.Note("the tag names \(manifest.oci) now, and was left alone")],
       hints: ["give this one a new version: slipway bump \(release.package)"])
   }
 

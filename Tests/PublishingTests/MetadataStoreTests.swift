@@ -33,6 +33,21 @@ import Testing
     #expect(text?.contains("secret") != true)
   }
 
+  @Test func `a repository is locked by itself`() async throws {
+    let scratch = try MetadataScratch()
+    let store = scratch.store
+    try await store.write([1], to: MetadataPath("metadata/a/latest/spec.json"), contentType: "application/json")
+    let first = try #require(try await store.lock("airbyte/source-a"))
+    let (other, whole) = (try await store.lock("airbyte/source-b"), try await store.lock(nil))
+    #expect(other != nil && whole != nil)
+    let second = Task { try await store.lock("airbyte/source-a") != nil }
+    second.cancel()
+    await #expect(throws: CancellationError.self) { try await second.value }
+    withExtendedLifetime((first, other, whole)) {}
+    #expect(
+      try await store.list(below: MetadataPath("metadata"))?.map(\.description) == ["metadata/a/latest/spec.json"])
+  }
+
   @Test func `a folder gives back what was written, lists it, and removes it`() async throws {
     let scratch = try MetadataScratch()
     let store = try openMetadataStore("file://\(scratch.folder)/store", settings: RegistrySettings(), environment: [:])

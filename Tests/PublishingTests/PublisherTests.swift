@@ -108,6 +108,23 @@ import Testing
     await client.close()
   }
 
+  @Test func `who tagged in the same instant and lost is told, and latest follows the tag`() async throws {
+    let (mine, theirs) = (try job("a", "1.0.0", layers: ["mine"]), try job("a", "1.0.0", layers: ["theirs"]))
+    let publisher = Publisher(client, try journal(), store)
+    _ = try await publisher.publish(mine)
+    try await publisher.confirm(mine)
+    try await publisher.push(theirs.under("0.9.0"))
+    // What a tag that is moved without a look does; `latest` stays mine, as after my slower hand.
+    try await client.pushManifest(
+      theirs.top.bytes, mediaType: theirs.top.descriptor.mediaType, to: theirs.release.reference, byDigest: false)
+    let error = await #expect(throws: Diagnostic.self) { try await publisher.confirm(mine) }
+    #expect(error?.hints == ["give this one a new version: slipway bump //a"])
+    let latest = try await client.resolve(try mine.release.reference.tagged("latest"), direct: true)
+    #expect(latest?.digest == theirs.top.descriptor.digest)
+    try await publisher.confirm(theirs)
+    await client.close()
+  }
+
   @Test func `two publishes of the same image do not hinder each other`() async throws {
     let job = try job("a", "1.0.0", layers: ["same"])
     let publisher = Publisher(client, try journal(), store)
@@ -166,5 +183,23 @@ import Testing
     #expect(messages.allSatisfy { !$0.isEmpty })
     #expect(messages.count { $0.contains("was not looked up") } > 150)
     await client.close()
+  }
+}
+
+extension Publisher {
+  fileprivate func publish(_ job: PublishJob, beforeTags: @Sendable () async throws -> Void = {}) async throws
+    -> [String]
+  {
+    try await push(job, describe: beforeTags)
+    return try await tag(job)
+  }
+}
+
+extension PublishJob {
+  /// The same bytes as another version.
+  fileprivate func under(_ version: String) throws -> PublishJob {
+    var job = self
+    job.release.reference = try release.reference.tagged(version)
+    return job
   }
 }
