@@ -21,6 +21,8 @@ package final class WorkingTree: SourceTree {
     /// Whether `index` holds a listing that this process may go on from.
     var isListed = false
     var isDirty = false
+    /// Whether the next refresh has been made already.
+    var isAhead = false
 
     init(_ loaded: (index: TreeIndex, table: PackageTable)?) {
       guard let loaded else { return }
@@ -80,7 +82,21 @@ package final class WorkingTree: SourceTree {
   ///
   /// Throws a `Diagnostic` when git fails or a folder cannot be read.
   package func refresh(_ scope: Scope = .all) throws {
-    try withState { try refresh(&$0, scope) }
+    try withState { state in
+      defer { state.isAhead = false }
+      if !state.isAhead { try refresh(&state, scope) }
+    }
+  }
+
+  /// Refreshes everything for the next `refresh` of this process, which looks at the disk itself where this fails.
+  package func refreshAhead() {
+    withState { state in
+      guard !state.isAhead else { return }
+      do {
+        try refresh(&state, .all)
+        state.isAhead = true
+      } catch {}
+    }
   }
 
   /// Writes the index unless nothing changed; throws a `Diagnostic`, which is worth a warning only.

@@ -6,7 +6,7 @@ import SystemPackage
 /// A session that is opened while the arguments are parsed.
 ///
 /// The parser asks the runtime about dozens of types, and each answer is a walk over every conformance in the binary:
-/// milliseconds, in which another processor reads the settings and the file index.
+/// milliseconds, in which another processor reads the settings and the file index, and looks at the files.
 enum EarlySession {
   /// Used by whoever takes it only.
   private struct Opened: @unchecked Sendable {
@@ -19,19 +19,24 @@ enum EarlySession {
 
   /// Begins to open the workspace around the current folder, where `arguments` are those of a command that needs it.
   ///
+  /// Commands are known by name here: to ask for their configurations would make their help texts first.
   /// An argument that may name another folder, or ask for help, is left to the parser.
-  static func begin(_ arguments: some Collection<String>, commands: [String]) {
-    guard let name = arguments.first, commands.contains(name),
+  static func begin(_ arguments: some Collection<String>) {
+    guard let name = arguments.first, ["build", "test", "run", "query"].contains(name),
       !arguments.contains(where: { ["-C", "--directory", "-h", "--help"].contains(where: $0.hasPrefix) })
     else { return }
     let isBuild = ["build", "test"].contains(name)
+    let looksEverywhere = name == "query" || (isBuild && arguments.contains("//..."))
     opening.withLock {
       $0 = Background {
         // Whoever needs the session opens it again, and says what is wrong.
         guard let directory = try? Session.currentDirectory(), let cache = try? Session.cacheFolder(),
           let session = try? Session(directory: directory, cache: cache)
         else { return nil }
+        let tree = session.workspace.tree
+        let look = looksEverywhere ? Background { tree.refreshAhead() } : nil
         if isBuild { session.readAhead() }
+        look?.take()
         return Opened(session: session, directory: directory, cache: cache)
       }
     }

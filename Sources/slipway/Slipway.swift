@@ -22,13 +22,7 @@ struct Slipway: AsyncParsableCommand {
   /// Parses, runs, and ends the process with Bazel's exit codes.
   static func start() async -> Never {
     do {
-      InheritedDescriptors.closeOnExec()
       try checkCommandName()
-      EarlySession.begin(
-        CommandLine.arguments.dropFirst(),
-        commands: [
-          BuildCommand.configuration, TestCommand.configuration, RunCommand.configuration, QueryCommand.configuration,
-        ].compactMap(\.commandName))
       var command = try parseAsRoot()
       let task = Task {
         if var command = command as? any AsyncParsableCommand { try await command.run() } else { try command.run() }

@@ -1,1 +1,5 @@
+import Sandboxing
+
+InheritedDescriptors.closeOnExec()
+EarlySession.begin(CommandLine.arguments.dropFirst())
 await Slipway.start()
