@@ -106,10 +106,16 @@ struct ComparedTree {
 }
 
 extension ComparedTree: PackageSource {
+  /// Begins to read the manifests of packages.
+  fileprivate func readAhead(_ packages: [WorkspacePath]) -> Background<Void> {
+    // What fails here fails again where it is needed.
+    Background { [tree] in try? tree.prefetch(WorkspaceDefinition.manifests(of: packages)) }
+  }
+
   func packages(at paths: [WorkspacePath], diagnostics: inout DiagnosticList) -> [LoadedPackage?] {
-    do {
-      try tree.prefetch(paths.flatMap { path in WorkspaceDefinition.manifests.map { path.appending($0) } })
-    } catch { diagnostics.diagnostics.append((error as? Diagnostic) ?? .error("\(error)", cause: .environment)) }
+    do { try tree.prefetch(WorkspaceDefinition.manifests(of: paths)) } catch {
+      diagnostics.diagnostics.append((error as? Diagnostic) ?? .error("\(error)", cause: .environment))
+    }
     return definition.packages(at: paths, in: tree, &diagnostics)
   }
 }
@@ -128,6 +134,7 @@ extension Session {
         "`\(workspace.root)` lies in no git work tree, so there is nothing to compare with",
         hints: ["build all of it: slipway build //..."])
     }
+    readOutlinesAhead()
     let sides = try history.sides(
       since: since, until: until, exactBase: exactBase, reader: workspace.tree.reader,
       ignore: WorkspaceDefinition.ignored)
@@ -138,13 +145,17 @@ extension Session {
     // Of the others it is enough to know what they name, but where a query or a mistake is about what they say.
     var whole = changed
     if case .query = among { whole = nil }
+    // One git reads for the older side while this one is planned.
+    let ahead = changed.flatMap { changed in older.map { $0.readAhead(changed.sorted()) } }
     var (plan, outlined, diagnostics) = plan(newer, whole: whole)
+    ahead?.take()
     var before = OlderTargets(plan, newer, older, changed)
     if !outlined.isEmpty, diagnostics.hasErrors || !before.packages.isDisjoint(with: outlined) {
       (plan, outlined, diagnostics) = self.plan(newer, whole: nil)
       before = OlderTargets(plan, newer, older, changed)
     }
     if diagnostics.hasErrors { throw diagnostics }
+    retained = [plan, before]
     result.compare(plan, newer, with: older, before)
     try result.restrict(to: among, plan, newer, older)
     return result
@@ -161,7 +172,7 @@ extension Session {
       return (plan, [], diagnostics)
     }
     let source = OutlinedPackages(
-      newer, Outlines(reading: outlinesPath), whole: whole, definition: newer.definition.fingerprint
+      newer, outlines(), whole: whole, definition: newer.definition.fingerprint
     ) { $0.map { newer.origin(of: $0) } }
     let plan = Plan(roots: roots, source: source, settings: settings, diagnostics: &diagnostics)
     source.outlines.save()

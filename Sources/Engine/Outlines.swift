@@ -75,6 +75,19 @@ struct Outlines {
   }
 }
 
+extension Session {
+  private var outlinesPath: FilePath { workspace.root.appending(".slipway").appending("outlines") }
+
+  /// Begins to read what is known of packages, for a command that is about to ask.
+  package func readOutlinesAhead() { outlinesAhead = Background { [path = outlinesPath] in Outlines(reading: path) } }
+
+  /// What is known of packages without reading them.
+  func outlines() -> Outlines {
+    defer { outlinesAhead = nil }
+    return outlinesAhead?.take() ?? Outlines(reading: outlinesPath)
+  }
+}
+
 extension StateWriter {
   fileprivate mutating func entry(_ key: Fingerprint, _ bytes: ArraySlice<UInt8>) {
     fingerprint(key)

@@ -164,7 +164,10 @@ extension Session {
     var last: (path: WorkspacePath, package: Int?)?
     func known(_ path: WorkspacePath) -> Int? {
       if let last, last.path == path { return last.package }
-      let package = state.package(at: path).flatMap { unchanged[$0] ? $0 : nil }
+      // In order, more often than not.
+      let next = (last?.package ?? -1) + 1
+      let found = next < state.packages.count && state.packages[next].path == path ? next : state.package(at: path)
+      let package = found.flatMap { unchanged[$0] ? $0 : nil }
       last = (path, package)
       return package
     }

@@ -24,11 +24,12 @@ extension Session {
     try workspace.tree.refresh(.all)
     let packages = workspace.tree.packages
     let source = OutlinedPackages(
-      workspace, Outlines(reading: outlinesPath), whole: [], definition: workspace.definition.fingerprint
+      workspace, outlines(), whole: [], definition: workspace.definition.fingerprint
     ) { [tree = workspace.tree] in tree.stamps(of: $0) }
     var diagnostics = DiagnosticList()
     let plan = Plan(roots: packages, source: source, settings: workspace.settings, diagnostics: &diagnostics)
     source.outlines.save()
+    retained.append(plan)
     // Mistakes are told with their places.
     return diagnostics.hasErrors ? try graph().plan : plan
   }

@@ -20,13 +20,14 @@ package final class Session {
   /// What was built from, for as long as the session lives: it ends with the process, and to free thousands of targets one
   /// by one before that takes milliseconds.
   var kept: (plan: Plan, build: Build)?
+  /// Further plans, for the same reason.
+  var retained: [Any] = []
   /// The remote tier, once somebody asked for it.
   var opened: OpenedRemote?
   /// What `readAhead` found.
   var stateAhead: BuildState?
-
-  /// What is known of packages without reading them.
-  var outlinesPath: FilePath { workspace.root.appending(".slipway").appending("outlines") }
+  /// What `readOutlinesAhead` began.
+  var outlinesAhead: Background<Outlines>?
 
   /// Opens the workspace around `directory` and the caller's store.
   package init(directory: FilePath, cache: FilePath) throws {

@@ -23,6 +23,10 @@ struct WorkspaceDefinition: Sendable {
   /// The files of a package that its targets are read from.
   static let manifests = ["metadata.yaml", "targets.yaml"]
 
+  static func manifests(of packages: [WorkspacePath]) -> [WorkspacePath] {
+    packages.flatMap { package in manifests.map { package.appending($0) } }
+  }
+
   /// The globs of `ignore:` in the text of a `slipway.yaml`; mistakes in it are told by `init`.
   static func ignored(_ text: [UInt8]?) -> [Glob] {
     var diagnostics = DiagnosticList()

@@ -6,13 +6,20 @@ import SystemPackage
 package final class GitHistory: Sendable {
   let git: Git
   private let root: FilePath
+  /// Git's index, which it replaces by another file when it changes it.
+  private let index: String
   let blobs = GitBlobs()
 
   /// - Returns: `nil` outside of git.
   package init?(of root: FilePath) {
-    guard Listing.isInsideGit(root.string) else { return nil }
+    guard let entry = Listing.gitEntry(above: root.string) else { return nil }
     git = Git(folder: root.string)
     self.root = root
+    // Of a further work tree, `.git` is a file that tells the folder.
+    let told = (try? FileReader(root: AT_FDCWD).read(entry, limit: 4096)).map { String(decoding: $0, as: UTF8.self) }
+    let folder = told.flatMap { $0.hasPrefix("gitdir: ") ? $0.dropFirst(8).prefix { $0 != "\n" } : nil }
+    index =
+      (folder.map { FilePath(entry).removingLastComponent().pushing(FilePath(String($0))).string } ?? entry) + "/index"
   }
 
   // MARK: Commits
@@ -79,69 +86,94 @@ package final class GitHistory: Sendable {
     since: String, until: String?, exactBase: Bool, reader: FileReader,
     ignore: @escaping @Sendable ([UInt8]?) throws -> [Glob]
   ) throws -> Sides {
+    for _ in 0..<4 {
+      let seen = indexState()
+      let sides = try look(since: since, until: until, exactBase: exactBase, reader: reader, ignore: ignore)
+      if indexState() == seen { return sides }
+    }
+    throw Diagnostic.error(
+      "git's index `\(index)` kept changing while it was compared with `\(since)`", cause: .environment,
+      hints: ["run it again when whatever works in this checkout is done"])
+  }
+
+  private func indexState() -> FileStat? {
+    var status = stat()
+    return lstat(index, &status) == 0 ? FileStat(status) : nil
+  }
+
+  private func look(
+    since: String, until: String?, exactBase: Bool, reader: FileReader,
+    ignore: @escaping @Sendable ([UInt8]?) throws -> [Glob]
+  ) throws -> Sides {
     let git = git
     // Most of each question is git's start, and it lists thousands of files while it answers the others.
+    let tracked = Background { Result { try self.tracked() } }
     let common = exactBase ? nil : Background { Result { try self.mergeBase(since, until ?? "HEAD") } }
     let other = Background { Result { try self.commit(since) } }
-    let head = try until.map { try commit($0) }
-    let listing = Background {
-      Result { try git.output(head.map { ["ls-tree", "-r", "-z", $0] } ?? Listing.command) }
+    var disk: (untracked: Background<Result<[UInt8], any Error>>, edits: Background<Result<[UInt8], any Error>>)?
+    if until == nil {
+      disk = (
+        Background { Result { try git.output(["ls-files", "-z", "--others", "--exclude-standard"]) } },
+        Background { Result { try git.output(["diff-files", "--raw", "-z", "--no-renames", "--relative"]) } }
+      )
     }
-    let edits =
-      head == nil
-      ? Background { Result { try git.output(["diff-files", "--raw", "-z", "--no-renames", "--relative"]) } } : nil
+    let head = try until.map { try commit($0) }
+    let staged = head.map { head in Background { Result { try self.staged(since: head) } } }
     // What is wrong with the name itself is said first.
     let since = try other.take().get()
+    // More often than not, that is where both come from.
+    let guess = Background { Result { try self.staged(since: since) } }
     let base = try common?.take().get() ?? since
-    let changes = try Self.changes(
-      git.output(
-        head.map { ["diff-tree", "-r", "--raw", "-z", "--no-renames", "--relative", base, $0] }
-          ?? ["diff-index", "--cached", "--raw", "-z", "--no-renames", "--relative", base]))
-    let (before, after): ([GitFile], [GitFile])
-    if let edits {
-      let (tracked, untracked) = Self.indexed(try listing.take().get())
-      before = Self.undone(changes, in: tracked)
-      after = try working(tracked, untracked, Self.changes(edits.take().get()), reader)
-    } else {
-      after = Self.committed(try listing.take().get())
-      before = Self.undone(changes, in: after)
+    let changes = try base == since ? guess.take().get() : self.staged(since: base)
+    let files = try tracked.take().get()
+    let before = Self.undone(changes, in: files)
+    var after = files
+    if let staged { after = Self.undone(try staged.take().get(), in: files) }
+    if let disk {
+      let untracked = try disk.untracked.take().get().split(separator: 0).filter { $0.last != UInt8(ascii: "/") }
+      after = try working(files, untracked, Self.changes(disk.edits.take().get()), reader)
     }
     let older = Background { Result { try self.tree(before, disk: nil, ignore) } }
-    let newer = try tree(after, disk: edits == nil ? nil : reader, ignore)
+    let newer = try tree(after, disk: disk == nil ? nil : reader, ignore)
     return Sides(base: base, head: head, older: try older.take().get(), newer: newer)
+  }
+
+  /// What the index has. It lists faster than a commit's folders, which lie in an object each; what a commit has
+  /// otherwise is undone from there.
+  private func tracked() throws -> [GitFile] {
+    Self.listed(try git.output(["ls-files", "-s", "-z", "--cached"]))
+  }
+
+  /// What the index has otherwise than a commit. A name that `git add -N` put there without content counts as there:
+  /// it is listed.
+  private func staged(since commit: String) throws -> [ArraySlice<UInt8>: Change] {
+    try Self.changes(
+      git.output([
+        "diff-index", "--cached", "--raw", "-z", "--no-renames", "--ita-visible-in-index", "--relative", commit,
+      ]))
   }
 
   /// From `MODE TYPE ID<tab>PATH` for each file of a commit.
   static func committed(_ output: [UInt8]) -> [GitFile] {
     output.split(separator: 0).compactMap { record in
-      guard let tab = record.firstIndex(of: 9) else { return nil }
-      let words = record[..<tab].split(separator: 32)
-      guard words.count == 3, let mode = SourceFile.Mode(git: words[0]) else { return nil }
-      return GitFile(path: record[(tab + 1)...], mode: mode, id: words[2])
+      guard let tab = record.firstIndex(of: 9), let space = record[..<tab].lastIndex(of: 32) else { return nil }
+      return GitFile(record, path: tab + 1, id: space + 1..<tab)
     }
   }
 
-  /// From `Listing.command`.
-  private static func indexed(_ output: [UInt8]) -> (tracked: [GitFile], untracked: [ArraySlice<UInt8>]) {
-    var tracked: [GitFile] = []
-    var untracked: [ArraySlice<UInt8>] = []
-    for record in output.split(separator: 0) where record.count > 2 {
-      let body = record.dropFirst(2)
-      if record.first == UInt8(ascii: "?") {
-        // A trailing slash: another repository, opaque.
-        if body.last != UInt8(ascii: "/") { untracked.append(body) }
-        continue
-      }
-      guard let tab = body.firstIndex(of: 9) else { continue }
-      let words = body[..<tab].split(separator: 32)
-      guard words.count == 3, let mode = SourceFile.Mode(git: words[0]) else { continue }
-      tracked.append(GitFile(path: body[(tab + 1)...], mode: mode, id: words[1]))
+  /// From `MODE ID STAGE<tab>PATH` for each file of the index.
+  private static func listed(_ output: [UInt8]) -> [GitFile] {
+    output.split(separator: 0).compactMap { record in
+      // No list of words: for each of thousands of lines it would be one more.
+      guard let tab = record.firstIndex(of: 9), let space = record[..<tab].lastIndex(of: 32),
+        let first = record[..<space].lastIndex(of: 32)
+      else { return nil }
+      return GitFile(record, path: tab + 1, id: first + 1..<space)
     }
-    return (tracked, untracked)
   }
 
   /// What `--raw -z` says of a path: `:OLDMODE NEWMODE OLDID NEWID STATUS`.
-  private struct Change {
+  private struct Change: Sendable {
     var words: [ArraySlice<UInt8>]
     var isGone: Bool { words.last?.first == UInt8(ascii: "D") }
     /// As it was before; nil where it was not there.

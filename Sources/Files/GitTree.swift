@@ -130,6 +130,18 @@ struct GitFile: Sendable {
   var path: ArraySlice<UInt8>
   var mode: SourceFile.Mode
   var id: ArraySlice<UInt8>
+
+  init(path: ArraySlice<UInt8>, mode: SourceFile.Mode, id: ArraySlice<UInt8>) {
+    self.path = path
+    self.mode = mode
+    self.id = id
+  }
+
+  /// From a line of git's that starts with the mode; `nil` for what is no file.
+  init?(_ line: ArraySlice<UInt8>, path: Int, id: Range<Int>) {
+    guard let mode = SourceFile.Mode(git: line.prefix { $0 != 32 }) else { return nil }
+    self.init(path: line[path...], mode: mode, id: line[id])
+  }
 }
 
 extension SourceFile.Mode {

@@ -17,6 +17,8 @@ struct Listing {
   /// `nil` outside a git work tree.
   private(set) var git: Git?
   private(set) var controls: [Control] = []
+  /// What git is listing since the repository was found.
+  private var listing: GitListing?
 
   /// Not sources outside git, wherever they are.
   private static let excluded = [".git", ".slipway", "__pycache__", ".venv", ".pytest_cache", ".DS_Store"]
@@ -56,16 +58,17 @@ struct Listing {
     return result
   }
 
-  /// Whether the folder or one above it has a `.git`.
-  static func isInsideGit(_ folder: String) -> Bool {
-    ancestors(folder).contains { folder in
+  /// The `.git` of the folder or of one above it.
+  static func gitEntry(above folder: String) -> String? {
+    ancestors(folder).lazy.map { $0 == "/" ? "/.git" : $0 + "/.git" }.first { path in
       var status = stat()
-      return lstat(folder == "/" ? "/.git" : folder + "/.git", &status) == 0
+      return lstat(path, &status) == 0
     }
   }
 
   private mutating func findRepository(_ git: Git) throws {
-    // Both at once: most of each is git's start.
+    // All at once: most of each is git's start, and the list takes longer than the rest together.
+    listing = GitListing(git)
     let settings = Background { Result { try git.output(["config", "--list", "--show-origin", "-z"]) } }
     let arguments = ["rev-parse", "--path-format=absolute", "--show-toplevel", "--git-dir", "--git-common-dir"]
     let output = try git.run(arguments)
@@ -116,9 +119,15 @@ struct Listing {
 
   /// All files.
   func all() throws -> [ListedFile] {
-    if let git { return try parse(try git.output(Self.command)) }
     var files: [ListedFile] = []
-    try walk([], &files)
+    guard let git else {
+      try walk([], &files)
+      return files
+    }
+    let listing = listing ?? GitListing(git)
+    // The index is read while git still walks the folders.
+    files = try parse(try listing.tracked.take().get())
+    files += try parse(try listing.others.take().get())
     return files
   }
 
@@ -133,7 +142,7 @@ struct Listing {
     return files
   }
 
-  static let command = [
+  private static let command = [
     "--literal-pathspecs", "ls-files", "-t", "-s", "-z", "--cached", "--others", "--exclude-standard",
   ]
 
@@ -301,5 +310,19 @@ struct Listing {
       hasher.update(getenv(name).map { String(cString: $0) } ?? "\0")
     }
     return hasher.finish()
+  }
+}
+
+/// `git ls-files` of the index and of what is not in it, at the same time: the one is read while git still walks the
+/// folders for the other.
+struct GitListing: Sendable {
+  /// `TAG MODE ID STAGE<tab>PATH`, each ended by a zero byte.
+  let tracked: Background<Result<[UInt8], any Error>>
+  /// `? PATH`; a slash at its end stands for another repository, opaque.
+  let others: Background<Result<[UInt8], any Error>>
+
+  init(_ git: Git) {
+    others = Background { Result { try git.output(["ls-files", "-t", "-z", "--others", "--exclude-standard"]) } }
+    tracked = Background { Result { try git.output(["ls-files", "-t", "-s", "-z", "--cached"]) } }
   }
 }

@@ -15,7 +15,7 @@ package struct SourceRevision: Sendable {
   /// - Returns: `nil` outside git, and before the first commit.
   /// - Throws: A diagnostic when git fails.
   package init?(of root: FilePath) throws {
-    guard Listing.isInsideGit(root.string) else { return nil }
+    guard Listing.gitEntry(above: root.string) != nil else { return nil }
     let git = Git(folder: root.string)
     let place = ["rev-parse", "--show-prefix", "HEAD"]
     let output = try git.run(place)

@@ -49,6 +49,11 @@ struct LabelText {
   }
 
   func string(_ range: Range<Int>) -> String {
+    // Nearly all: a slice of the text, as every scalar of it is one byte.
+    if text.utf8.count == scalars.count {
+      let start = text.utf8.index(text.startIndex, offsetBy: range.lowerBound)
+      return String(text[start..<text.utf8.index(start, offsetBy: range.count)])
+    }
     var view = String.UnicodeScalarView()
     view.append(contentsOf: scalars[range])
     return String(view)

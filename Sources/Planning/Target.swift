@@ -7,7 +7,8 @@ import Manifests
 package struct Target: Sendable {
   package var label: Label
   package var kind: String?
-  package var declaration: TargetDeclaration
+  package let rule: Rule
+  private let written: Written
   /// The platform that it is built for; `nil` for this machine's.
   package var platform: String?
 
@@ -24,12 +25,20 @@ package struct Target: Sendable {
   package var needs: [Label] = []
   package var when: ResolvedCondition?
 
-  package var rule: Rule { declaration.rule }
+  package var declaration: TargetDeclaration { _read { yield written.declaration } }
+
+  /// Behind a reference: a declaration has dozens of members to count for each copy of a target that is passed on.
+  private final class Written: Sendable {
+    let declaration: TargetDeclaration
+
+    init(_ declaration: TargetDeclaration) { self.declaration = declaration }
+  }
 
   package init(label: Label, kind: String?, declaration: TargetDeclaration) {
     self.label = label
     self.kind = kind
-    self.declaration = declaration
+    rule = declaration.rule
+    written = Written(declaration)
   }
 
   package enum ResolvedCondition: Hashable, Sendable {

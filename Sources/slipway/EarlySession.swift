@@ -36,6 +36,7 @@ enum EarlySession {
         let tree = session.workspace.tree
         let look = looksEverywhere ? Background { tree.refreshAhead() } : nil
         if isBuild { session.readAhead() }
+        if name == "query" { session.readOutlinesAhead() }
         look?.take()
         return Opened(session: session, directory: directory, cache: cache)
       }

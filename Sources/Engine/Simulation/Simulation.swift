@@ -102,7 +102,7 @@ struct Replay {
 
   private mutating func planAll(_ diagnostics: inout DiagnosticList) {
     let packages = source.tree.packages
-    try? source.tree.prefetch(packages.flatMap { path in WorkspaceDefinition.manifests.map { path.appending($0) } })
+    try? source.tree.prefetch(WorkspaceDefinition.manifests(of: packages))
     plan = source.emptyPlan
     _ = plan.update(Set(packages), from: source, content: source.tree.content, diagnostics: &diagnostics)
     readers = [:]
