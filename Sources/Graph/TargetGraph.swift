@@ -25,8 +25,10 @@ package struct TargetGraph: Sendable {
     var indices: [Label: Int] = [:]
     indices.reserveCapacity(sorted.count)
     for (index, node) in sorted.enumerated() { indices[node.label] = index }
-    Self.dropUnknown(&sorted, indices, &diagnostics)
-    var forward = Adjacency(sorted.map { node in node.dependencies.compactMap { indices[$0.target] } })
+    // Each label is looked up once: a lookup hashes two strings.
+    let targets = sorted.map { node in node.dependencies.map { indices[$0.target] } }
+    if targets.contains(where: { $0.contains(nil) }) { Self.dropUnknown(&sorted, indices, &diagnostics) }
+    var forward = Adjacency(targets.map { $0.compactMap(\.self) })
     var order = forward.topologicalOrder(backward: forward.reversed())
     if order.count < sorted.count {
       let dropped = Cycles.report(sorted, indices, forward, &diagnostics)

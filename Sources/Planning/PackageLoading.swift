@@ -56,26 +56,32 @@ package struct Plan: Sendable {
     let resolved = mapInParallel(loaded.keys.sorted(), chunk: 16) { path in
       Resolved(path, among: known, settings: settings)
     }
-    var nodes: [GraphNode] = []
-    targets.reserveCapacity(resolved.reduce(0) { $0 + $1.targets.count })
     var pulled: [Label: Located<String>] = [:]
     for found in resolved {
-      for target in found.targets { targets[target.label] = target }
-      nodes += found.nodes
       diagnostics.diagnostics += found.diagnostics.diagnostics
       pulled.merge(found.pulls) { first, _ in first }
     }
-    for (label, text) in pulled.sorted(by: { $0.key < $1.key }) {
+    let pulls = pulled.sorted { $0.key < $1.key }.map { label, text in
       var declaration = TargetDeclaration(name: Located(label.name, at: text.place), rule: .pull)
       declaration.image = text
-      let target = Target(label: label, kind: nil, declaration: declaration)
-      targets[label] = target
-      nodes.append(target.graphNode(edges: []))
-      pulls.insert(label)
+      return Target(label: label, kind: nil, declaration: declaration)
     }
+    let nodes = resolved.flatMap(\.nodes) + pulls.map { $0.graphNode(edges: []) }
+    // Thousands of nodes, and as many targets below: one processor for each.
+    let joined = Background {
+      var diagnostics = DiagnosticList()
+      let graph = TargetGraph(nodes, diagnostics: &diagnostics)
+      return (graph, diagnostics)
+    }
+    targets.reserveCapacity(nodes.count)
+    for found in resolved { for target in found.targets { targets[target.label] = target } }
+    for target in pulls { targets[target.label] = target }
+    self.pulls = Set(pulls.map(\.label))
     packages = loaded
     warnings = BaseVersions.warnings(loaded, settings)
-    graph = TargetGraph(nodes, diagnostics: &diagnostics)
+    let (graph, mistakes) = joined.take()
+    self.graph = graph
+    diagnostics.diagnostics += mistakes.diagnostics
   }
 }
 

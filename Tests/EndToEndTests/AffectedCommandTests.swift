@@ -59,6 +59,36 @@ import Testing
     #expect(why == ["//app:unit", "  lib/a.txt", "  -> //lib:code -> //app:made -> //app:unit"])
   }
 
+  @Test func `commits are compared whatever the index holds`() throws {
+    try project.write("lib/a.txt", "aa\n")
+    try commit()
+    let expected = ["//app:made", "//app:unit", "//lib:code"]
+    func compared() throws -> [String] { try affected("--since", "HEAD~1", "--until", "HEAD", "--exact-base") }
+    #expect(try compared() == expected)
+    // A name without content is in the index, and in no commit.
+    try project.write("lib/new.txt", "new\n")
+    try git("add", "-N", "lib/new.txt")
+    #expect(try compared() == expected)
+    #expect(try affected("--since", "HEAD") == expected)
+    try git("rm", "-q", "-f", "lib/new.txt")
+    // A conflict: three contents under one name.
+    try git("checkout", "-q", "-b", "theirs", "HEAD~1")
+    try project.write("lib/a.txt", "theirs\n")
+    try commit()
+    try git("checkout", "-q", "main")
+    #expect(throws: Failure.self) { try git("merge", "-q", "theirs") }
+    #expect(try compared() == expected)
+    #expect(try affected("--since", "HEAD") == expected)
+    try git("reset", "-q", "--hard")
+    // Everything is staged as removed, or nothing was ever checked out.
+    try git("rm", "-q", "-r", "--cached", ".")
+    #expect(try compared() == expected)
+    try git("reset", "-q", "--hard")
+    try git("worktree", "add", "-q", "--detach", "--no-checkout", "\(project.folder)/further", "main")
+    try project.write("../further/slipway.yaml", project.read("slipway.yaml"))
+    #expect(try affected("-C", "\(project.folder)/further", "--since", "main~1", "--until", "main") == expected)
+  }
+
   @Test func `targets that are gone are told apart`() throws {
     try project.write(
       "app/targets.yaml",

@@ -1,3 +1,4 @@
+import Caching
 import Diagnostics
 import Digests
 import Files
@@ -14,7 +15,9 @@ import Testing
 /// with the bytes themselves as the name of a content.
 @Suite struct AffectedTests {
   /// Planned keys of the files in a folder outside of git.
-  private func plan(_ folder: String) throws -> [Label: Fingerprint] {
+  ///
+  /// - Parameter remembering: Whether what was read of files that did not change since is taken for what they hold.
+  private func plan(_ folder: String, remembering: Bool = false) throws -> [Label: Fingerprint] {
     let workspace = try Workspace(root: FilePath(folder))
     try workspace.tree.refresh()
     var diagnostics = DiagnosticList()
@@ -25,9 +28,15 @@ import Testing
       plan, platform: Workspace.platform,
       content: { path in
         guard let mode = workspace.tree.mode(of: path) else { return nil }
+        if remembering {
+          return (try? workspace.tree.fingerprints(of: [path]))?.first.map {
+            Fingerprint(of: "\(mode) \($0.fingerprint)")
+          }
+        }
         let bytes = (try? workspace.tree.read(path, limit: 1 << 30)) ?? []
         return Fingerprint(of: "\(mode) \(String(decoding: bytes, as: UTF8.self))")
       }, bundled: Workspace.bundled)
+    if remembering { try workspace.tree.save() }
     return keys.entries.mapValues(\.key)
   }
 
@@ -87,6 +96,11 @@ import Testing
       let edited = try session().affected(since: "HEAD")
       expect(edited, before, now, story + " (edited)")
       affectedCount += edited.labels.count
+      // Commits are read by way of the index, whatever it holds.
+      if Bool.random(using: &random) { try history.git("add -A") }
+      let back = Int.random(in: 0..<min(round, 10), using: &random)
+      let older = try session().affected(since: "HEAD~\(back)", until: "HEAD", exactBase: true)
+      expect(older, plans[round - 1 - back], before, story + " (not committed)")
       try history.commit()
       let committed = try session().affected(since: "HEAD~1", until: "HEAD", exactBase: true)
       expect(committed, before, now, story + " (committed)")
@@ -102,5 +116,42 @@ import Testing
       try history.shell("rm -rf 'plain-\(round - 1)'")
     }
     #expect(affectedCount > 200)
+  }
+
+  /// Of commit after commit of 60 generated connectors; or of the repository that `SLIPWAY_HISTORY` names, its last
+  /// `SLIPWAY_COMMITS`.
+  @Test func `each commit of a history of connectors affects what brute force finds`() throws {
+    let top = try GeneratedHistory.folder()
+    defer { try? GeneratedHistory.shell("rm -rf '\(top)'", in: "/") }
+    let given = getenv("SLIPWAY_HISTORY").map { String(cString: $0) }
+    if given == nil {
+      let benchmarks = FilePath(#filePath).removingLastComponent().removingLastComponent().appending("Benchmarks")
+      try GeneratedHistory.shell(
+        "python3 -B -c 'import history; history.generate(\"\(top)/made\", 60, 24)'", in: benchmarks.string)
+    }
+    let root = "\(top)/clone"
+    let last = getenv("SLIPWAY_COMMITS").flatMap { Int(String(cString: $0)) } ?? 1000
+    try GeneratedHistory.shell(
+      """
+      git clone -q --shared '\(given ?? top + "/made")' clone &&
+      git -C clone rev-list --first-parent --reverse HEAD | tail -n \(last + 1) >commits
+      """, in: top)
+    let commits = String(decoding: try #require(try Disk.contents(of: top + "/commits", limit: 1 << 20)), as: UTF8.self)
+      .split(separator: "\n").map(String.init)
+    var before: [Label: Fingerprint]?
+    var count = 0
+    for (number, commit) in commits.enumerated() {
+      try GeneratedHistory.shell("git checkout -q --detach \(commit)", in: root)
+      let now = try plan(root, remembering: true)
+      if let before {
+        let session = try Session(directory: FilePath(root), cache: FilePath(top + "/cache"))
+        let affected = try session.affected(since: commits[number - 1], until: commit, exactBase: true)
+        expect(affected, before, now, "commit \(commit)")
+        count += affected.labels.count
+      }
+      before = now
+    }
+    #expect(commits.count > 20 && count > commits.count)
+    print("\(commits.count - 1) commits, \(count) targets affected")
   }
 }

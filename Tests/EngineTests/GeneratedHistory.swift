@@ -16,9 +16,7 @@ final class GeneratedHistory {
 
   init(seed: UInt64) throws {
     random = SeededGenerator(seed: seed)
-    var template = Array("/tmp/slipway-history-XXXXXX".utf8CString)
-    guard mkdtemp(&template) != nil else { throw GeneratorFailure("mkdtemp") }
-    top = String(decoding: template.dropLast().map(UInt8.init(bitPattern:)), as: UTF8.self)
+    top = try Self.folder()
     try shell("mkdir -p repository/work && git init -q -b main repository")
     try git("config user.name t && git config user.email t@example.org && git config commit.gpgsign false")
     try write("slipway.yaml", "slipway: 1\nname: history\nkinds: [kinds/*.yaml]\nignore: ['**/secrets/**']\n")
@@ -32,6 +30,13 @@ final class GeneratedHistory {
     try write("kinds/plain.yaml", Self.kind(""))
     for _ in 0..<6 { try addConnector() }
     try commit()
+  }
+
+  /// A new one, of its own.
+  static func folder() throws -> String {
+    var template = Array("/tmp/slipway-history-XXXXXX".utf8CString)
+    guard mkdtemp(&template) != nil else { throw GeneratorFailure("mkdtemp") }
+    return String(decoding: template.dropLast().map(UInt8.init(bitPattern:)), as: UTF8.self)
   }
 
   deinit { _ = try? shell("rm -rf '\(top)'", in: "/") }
@@ -196,7 +201,11 @@ final class GeneratedHistory {
   func git(_ command: String) throws { try shell("git \(command)", in: top + "/repository") }
 
   func shell(_ command: String, in folder: String? = nil, mayFail: Bool = false) throws {
-    let line = ["bash", "-c", "cd '\(folder ?? top)' && { \(command)\n}\(mayFail ? " 2>/dev/null" : "")"]
+    try Self.shell(command, in: folder ?? top, mayFail: mayFail)
+  }
+
+  static func shell(_ command: String, in folder: String, mayFail: Bool = false) throws {
+    let line = ["bash", "-c", "cd '\(folder)' && { \(command)\n}\(mayFail ? " 2>/dev/null" : "")"]
     let words: [UnsafeMutablePointer<CChar>?] = line.map { strdup($0) } + [nil]
     defer { for word in words { free(word) } }
     var process: pid_t = 0
