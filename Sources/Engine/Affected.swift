@@ -120,6 +120,19 @@ extension ComparedTree: PackageSource {
   }
 }
 
+/// What differs, with both sides of it.
+struct Comparison {
+  var affected: Affected
+  let plan: Plan
+  let newer: ComparedTree
+  /// `nil` where it cannot be read.
+  let older: ComparedTree?
+  fileprivate let among: Among
+
+  /// Leaves what is asked about.
+  fileprivate mutating func restrict() throws { try affected.restrict(to: among, plan, newer, older) }
+}
+
 extension Session {
   /// Compares the working tree, or the commit `until`, with where it and the commit `since` come from.
   ///
@@ -128,6 +141,24 @@ extension Session {
   package func affected(
     since: String, until: String? = nil, exactBase: Bool = false, among selection: TargetSelection = .all
   ) throws -> Affected {
+    var compared = try compare(since: since, until: until, exactBase: exactBase, among: selection)
+    try compared.restrict()
+    return compared.affected
+  }
+
+  /// As `affected`, without the targets whose results are known to be what they were.
+  package func refined(
+    since: String, until: String? = nil, exactBase: Bool = false, among selection: TargetSelection = .all
+  ) async throws -> Affected {
+    var compared = try compare(since: since, until: until, exactBase: exactBase, among: selection)
+    await refine(&compared)
+    try compared.restrict()
+    return compared.affected
+  }
+
+  private func compare(since: String, until: String?, exactBase: Bool, among selection: TargetSelection) throws
+    -> Comparison
+  {
     let among = try Among(selection, self)
     guard let history = GitHistory(of: workspace.root) else {
       throw Diagnostic.error(
@@ -157,8 +188,7 @@ extension Session {
     if diagnostics.hasErrors { throw diagnostics }
     retained = [plan, before]
     result.compare(plan, newer, with: older, before)
-    try result.restrict(to: among, plan, newer, older)
-    return result
+    return Comparison(affected: result, plan: plan, newer: newer, older: older, among: among)
   }
 
   /// - Parameter whole: The packages of which more than the outline is needed; `nil` for all.

@@ -16,7 +16,10 @@ package struct BuildOutcome: Sendable {
   package var wanted: [Label] = []
   /// Those among `wanted` that would execute, in a dry run.
   package var wouldExecute: [(label: Label, reason: String)] = []
+  /// Of what is built; in a dry run, of what is known.
   package var outputs: [Label: [ActionRecord.Output]] = [:]
+  /// Action keys of all that was walked, as far as they can be told without executing.
+  package var keys: [Label: Fingerprint] = [:]
   /// Those among `wanted` that are built, or whose tests passed.
   package var succeeded: Set<Label> = []
   package var diagnostics = DiagnosticList()
@@ -233,6 +236,7 @@ package final class Build {
           return noteDryRun(id, target, "an input would be built first", &scheduler)
         }
         let work = try prepare(target)
+        outcome.keys[label] = work.key.fingerprint
         let start = ContinuousClock.now
         let found = lookUp(work, target)
         localStatistics.seconds += (ContinuousClock.now - start).seconds

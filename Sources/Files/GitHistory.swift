@@ -28,6 +28,7 @@ package final class GitHistory: Sendable {
   ///
   /// - Throws: A diagnostic that says how to get it.
   package func commit(_ name: String) throws -> String {
+    if Self.isNone(name) { return name }
     let arguments = ["rev-parse", "--verify", "--quiet", "--end-of-options", name + "^{commit}"]
     let output = try git.run(arguments)
     let id = String(decoding: output.bytes.prefix { $0 != 10 }, as: UTF8.self)
@@ -45,8 +46,12 @@ package final class GitHistory: Sendable {
     throw Diagnostic.error("git knows no commit `\(name)`", hints: hints)
   }
 
+  /// An id of zeros: no commit. CI systems name it as what was before a new branch.
+  static func isNone(_ name: String) -> Bool { [40, 64].contains(name.utf8.count) && name.allSatisfy { $0 == "0" } }
+
   /// The newest commit that both come from.
   package func mergeBase(_ a: String, _ b: String) throws -> String {
+    if Self.isNone(a) { return a }
     let arguments = ["merge-base", "--end-of-options", a, b]
     let output = try git.run(arguments)
     if output.status == 0 { return String(decoding: output.bytes.prefix { $0 != 10 }, as: UTF8.self) }
@@ -126,7 +131,7 @@ package final class GitHistory: Sendable {
     let base = try common?.take().get() ?? since
     let changes = try base == since ? guess.take().get() : self.staged(since: base)
     let files = try tracked.take().get()
-    let before = Self.undone(changes, in: files)
+    let before = Self.isNone(base) ? [] : Self.undone(changes, in: files)
     var after = files
     if let staged { after = Self.undone(try staged.take().get(), in: files) }
     if let disk {
@@ -147,7 +152,8 @@ package final class GitHistory: Sendable {
   /// What the index has otherwise than a commit. A name that `git add -N` put there without content counts as there:
   /// it is listed.
   private func staged(since commit: String) throws -> [ArraySlice<UInt8>: Change] {
-    try Self.changes(
+    if Self.isNone(commit) { return [:] }
+    return try Self.changes(
       git.output([
         "diff-index", "--cached", "--raw", "-z", "--no-renames", "--ita-visible-in-index", "--relative", commit,
       ]))

@@ -58,6 +58,11 @@ package final class GitTree: SourceTree, Sendable {
 
   package func mode(of path: WorkspacePath) -> SourceFile.Mode? { position(of: path).map { index.entries[$0].mode } }
 
+  /// A file's mode and its content's id, as git's digits.
+  func entry(_ path: WorkspacePath) -> (mode: SourceFile.Mode, id: String)? {
+    position(of: path).map { (index.entries[$0].mode, index.arena.string(ids[$0])) }
+  }
+
   /// What a file is, and what it holds: XXH3-128 of its mode class and content id; `nil` for no file of the tree.
   package func content(of path: WorkspacePath) -> Fingerprint? {
     guard let position = position(of: path) else { return nil }

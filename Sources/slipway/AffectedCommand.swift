@@ -79,6 +79,7 @@ struct AffectedCommand: AsyncParsableCommand {
   @Option(help: "A commit, branch or tag: what the change started from.") var since: String
   @Option(help: "The commit to look at, instead of the working tree.") var until: String?
   @Flag(help: "Compare with --since itself, not with where the work branched off from it.") var exactBase = false
+  @Flag(help: "Leave out what is known, from cached results, to come to the same as before.") var refine = false
   @Flag(help: "Print, for each target, what changed and through which targets that reaches it.") var why = false
   @Option(help: "labels, one a line; json; or github-matrix: tests divided among jobs.") var format: Format = .labels
   @Option(help: "Into how many jobs a matrix divides the tests at most; never more than 256.") var shards: Int?
@@ -95,7 +96,10 @@ struct AffectedCommand: AsyncParsableCommand {
 
   func run() async throws {
     let session = try common.session()
-    let affected = try session.affected(since: since, until: until, exactBase: exactBase, among: selection.choice)
+    let affected =
+      refine
+      ? try await session.refined(since: since, until: until, exactBase: exactBase, among: selection.choice)
+      : try session.affected(since: since, until: until, exactBase: exactBase, among: selection.choice)
     for warning in affected.warnings { Slipway.write(warning.rendered) }
     switch format {
     case .json: print(affected.json(why: why))

@@ -21,22 +21,8 @@ import Testing
         gone: {rule: files, srcs: ['*.none?']}
 
       """)
-    try git("init", "-q", "-b", "main")
-    try commit()
-  }
-
-  private func git(_ arguments: String...) throws {
-    let identity = ["-c", "user.name=t", "-c", "user.email=t@example.org", "-c", "commit.gpgsign=false"]
-    let end = try HostProcess(
-      ["git"] + identity + arguments, directory: project.root,
-      environment: ["PATH": "/usr/bin:/bin", "HOME": project.folder]
-    ).finish()
-    guard end.status == 0 else { throw Failure("git \(arguments): \(end.standardError)") }
-  }
-
-  private func commit() throws {
-    try git("add", "-A")
-    try git("commit", "-q", "--allow-empty", "-m", "m")
+    try project.git("init", "-q", "-b", "main")
+    try project.commit()
   }
 
   private func affected(_ arguments: String...) throws -> [String] {
@@ -52,7 +38,7 @@ import Testing
     try project.write("lib/a.txt", "aa\n")
     #expect(try affected("--since", "HEAD") == ["//app:made", "//app:unit", "//lib:code"])
     #expect(try affected("--since", "HEAD", "//app:unit", "//base/...") == ["//app:unit"])
-    try commit()
+    try project.commit()
     #expect(try affected("--since", "HEAD") == [])
     #expect(try affected("--since", "HEAD~1", "--until", "HEAD") == ["//app:made", "//app:unit", "//lib:code"])
     let why = try affected("--since", "HEAD~1", "--why", "//app:unit")
@@ -61,32 +47,59 @@ import Testing
 
   @Test func `commits are compared whatever the index holds`() throws {
     try project.write("lib/a.txt", "aa\n")
-    try commit()
+    try project.commit()
     let expected = ["//app:made", "//app:unit", "//lib:code"]
     func compared() throws -> [String] { try affected("--since", "HEAD~1", "--until", "HEAD", "--exact-base") }
     #expect(try compared() == expected)
     // A name without content is in the index, and in no commit.
     try project.write("lib/new.txt", "new\n")
-    try git("add", "-N", "lib/new.txt")
+    try project.git("add", "-N", "lib/new.txt")
     #expect(try compared() == expected)
     #expect(try affected("--since", "HEAD") == expected)
-    try git("rm", "-q", "-f", "lib/new.txt")
+    try project.git("rm", "-q", "-f", "lib/new.txt")
     // A conflict: three contents under one name.
-    try git("checkout", "-q", "-b", "theirs", "HEAD~1")
+    try project.git("checkout", "-q", "-b", "theirs", "HEAD~1")
     try project.write("lib/a.txt", "theirs\n")
-    try commit()
-    try git("checkout", "-q", "main")
-    #expect(throws: Failure.self) { try git("merge", "-q", "theirs") }
+    try project.commit()
+    try project.git("checkout", "-q", "main")
+    #expect(throws: Failure.self) { try project.git("merge", "-q", "theirs") }
     #expect(try compared() == expected)
     #expect(try affected("--since", "HEAD") == expected)
-    try git("reset", "-q", "--hard")
+    try project.git("reset", "-q", "--hard")
     // Everything is staged as removed, or nothing was ever checked out.
-    try git("rm", "-q", "-r", "--cached", ".")
+    try project.git("rm", "-q", "-r", "--cached", ".")
     #expect(try compared() == expected)
-    try git("reset", "-q", "--hard")
-    try git("worktree", "add", "-q", "--detach", "--no-checkout", "\(project.folder)/further", "main")
+    try project.git("reset", "-q", "--hard")
+    try project.git("worktree", "add", "-q", "--detach", "--no-checkout", "\(project.folder)/further", "main")
     try project.write("../further/slipway.yaml", project.read("slipway.yaml"))
     #expect(try affected("-C", "\(project.folder)/further", "--since", "main~1", "--until", "main") == expected)
+  }
+
+  @Test func `what is known to come to the same is left out when that is asked for`() throws {
+    try project.write(
+      "app/targets.yaml",
+      project.read("app/targets.yaml").replacing("cat /src/lib/a.txt", with: "head -n 1 /src/lib/a.txt")
+        + "  checks: {rule: suite, tests: [':unit']}\n")
+    try project.commit()
+    let everything = ["//app:checks", "//app:made", "//app:unit", "//lib:code"]
+    try project.build("//app:checks")
+    try project.write("lib/a.txt", "a\nmore\n")
+    #expect(try affected("--since", "HEAD") == everything)
+    // Nobody knows yet what `made` comes to.
+    #expect(try affected("--since", "HEAD", "--refine") == everything)
+    try project.build("//app:made")
+    #expect(try affected("--since", "HEAD", "--refine") == ["//lib:code"])
+    #expect(try affected("--since", "HEAD", "--refine", "//app/...") == [])
+    try project.commit()
+    #expect(try affected("--since", "HEAD~1", "--until", "HEAD", "--refine") == ["//lib:code"])
+    try project.write("lib/a.txt", "ab\nmore\n")
+    try project.build("//app:checks")
+    #expect(
+      try affected("--since", "HEAD", "--refine") == ["//app:made", "//lib:code"], "the test passed on both sides")
+    // What cannot be found out leaves nothing out.
+    let end = try project.start(["affected", "--since", "HEAD", "--refine"], environment: ["TMPDIR": "/none"]).finish()
+    #expect(end.status == 0 && end.standardOutput.split(separator: "\n").map(String.init) == everything)
+    #expect(end.standardError.hasPrefix("warning: what is affected was not refined: "), "\(end.standardError)")
   }
 
   @Test func `targets that are gone are told apart`() throws {
@@ -102,13 +115,13 @@ import Testing
   }
 
   @Test func `the merge base counts, unless the commit itself is asked for`() throws {
-    try git("checkout", "-q", "-b", "work")
+    try project.git("checkout", "-q", "-b", "work")
     try project.write("lib/b.md", "bb\n")
-    try commit()
-    try git("checkout", "-q", "main")
+    try project.commit()
+    try project.git("checkout", "-q", "main")
     try project.write("lib/a.txt", "aa\n")
-    try commit()
-    try git("checkout", "-q", "work")
+    try project.commit()
+    try project.git("checkout", "-q", "work")
     #expect(try affected("--since", "main") == ["//lib:notes"])
     #expect(
       try affected("--since", "main", "--exact-base") == ["//app:made", "//app:unit", "//lib:code", "//lib:notes"])
@@ -142,7 +155,7 @@ import Testing
     try project.write("app/metadata.yaml", "metadataSpecVersion: '1.0'\ndata: {tier: 2, name: app}\n")
     let tested = try project.build([], options: ["--query", query], command: "test")
     #expect(tested.status == 0 && tested.executed.contains("//app:unit"), "\(tested.error)")
-    try commit()
+    try project.commit()
     try project.write("lib/a.txt", "a a\n")
     #expect(try affected("--since", "HEAD", "--query", query) == ["//app:unit"])
     #expect(try affected("--since", "HEAD", "--query", "//lib/...") == ["//lib:code"])
@@ -202,9 +215,9 @@ import Testing
     }
     // A clone of one commit knows no base.
     try project.write("lib/a.txt", "aa\n")
-    try commit()
+    try project.commit()
     let clone = "\(project.folder)/clone"
-    try git("clone", "-q", "--depth", "1", "file://\(project.root)", clone)
+    try project.git("clone", "-q", "--depth", "1", "file://\(project.root)", clone)
     let shallow = try HostProcess(
       [Project.executable, "affected", "--since", "HEAD~1"], directory: clone,
       environment: ["PATH": "/usr/bin:/bin", "HOME": project.folder, "XDG_CACHE_HOME": project.cache]
@@ -216,10 +229,20 @@ import Testing
       outside.status == 2 && outside.standardError.contains("lies in no git work tree"), "\(outside.standardError)")
   }
 
+  @Test func `before a new branch there was nothing, and everything counts as new`() throws {
+    let zeros = String(repeating: "0", count: 40)
+    let end = try project.run("affected", "--since", zeros)
+    #expect(end.status == 0 && end.standardOutput.contains("//app:unit\n"), "\(end.standardError)")
+    #expect(
+      end.standardError == "warning: 000000000000 has no slipway.yaml in this folder: every target counts as new\n",
+      "\(end.standardError)")
+    #expect(try affected("--since", zeros, "--until", "HEAD", "//lib/...") == ["//lib:code", "//lib:notes"])
+  }
+
   @Test func `a base with mistakes is told, and its targets count as new`() throws {
     let good = try project.read("lib/targets.yaml")
     try project.write("lib/targets.yaml", "targets: [\n")
-    try commit()
+    try project.commit()
     let broken = try project.run("affected", "--since", "HEAD")
     #expect(broken.status == 2 && broken.standardError.contains("lib/targets.yaml:"), "\(broken.standardError)")
     try project.write("lib/targets.yaml", good)

@@ -10,8 +10,8 @@ import Testing
     try project.write("lib/targets.yaml", "targets:\n  code: {rule: files, srcs: ['*.txt']}\n")
     try project.write("lib/a.txt", "0\n")
     for name in Self.names { try declare(name, version: 1) }
-    try git("init", "-q", "-b", "main")
-    try commit()
+    try project.git("init", "-q", "-b", "main")
+    try project.commit()
   }
 
   private static let names = ["one", "two", "three", "four", "five"]
@@ -38,20 +38,6 @@ import Testing
     try project.write("\(name)/README.md", "\(version)\n")
   }
 
-  private func git(_ arguments: String...) throws {
-    let identity = ["-c", "user.name=t", "-c", "user.email=t@example.org", "-c", "commit.gpgsign=false"]
-    let end = try HostProcess(
-      ["git"] + identity + arguments, directory: project.root,
-      environment: ["PATH": "/usr/bin:/bin", "HOME": project.folder]
-    ).finish()
-    guard end.status == 0 else { throw Failure("git \(arguments): \(end.standardError)") }
-  }
-
-  private func commit() throws {
-    try git("add", "-A")
-    try git("commit", "-q", "--allow-empty", "-m", "m")
-  }
-
   /// One commit of a sort that real histories have.
   private func change(_ number: Int, _ random: inout SeededGenerator) throws {
     let name = Self.names.randomElement(using: &random) ?? "one"
@@ -74,7 +60,7 @@ import Testing
     var seconds = 0.0
     for number in 1...30 {
       try change(number, &random)
-      try commit()
+      try project.commit()
       let events = project.folder + "/events-\(number)"
       let build = try project.run("build", "//...", "--since", "HEAD~1", "--exact-base", "--events", events)
       #expect(build.status == 0, "\(build.standardError)")
@@ -106,11 +92,11 @@ import Testing
 
   @Test func `a table tells what each strategy costs`() throws {
     try project.write("lib/a.txt", "1\n")
-    try commit()
+    try project.commit()
     try project.write("three/a.txt", "1\n")
-    try commit()
+    try project.commit()
     try project.write("three/a.txt", "0\n")
-    try commit()
+    try project.commit()
     try project.write("durations.json", "{\":unit\": 10, \"action\": 4, \"image\": 1}")
     let table = try project.run("simulate", "--commits", "HEAD~3", "--machines", "1", "--durations", "durations.json")
     #expect(table.status == 0, "\(table.standardError)")
