@@ -263,6 +263,21 @@ package final class GitHistory: Sendable {
     return files
   }
 
+  /// Whether a path has a component that git would never check out, but an object made by hand can hold.
+  private static func leadsElsewhere(_ path: ArraySlice<UInt8>) -> Bool {
+    var start = path.startIndex
+    while start < path.endIndex {
+      let end = path[start...].firstIndex(of: UInt8(ascii: "/")) ?? path.endIndex
+      // Few names start with a dot.
+      if end == start || path[start] == UInt8(ascii: ".") {
+        let name = String(decoding: path[start..<end], as: UTF8.self).lowercased()
+        if ["", ".", "..", ".git"].contains(name) { return true }
+      }
+      start = end + 1
+    }
+    return false
+  }
+
   private func tree(_ files: [GitFile], disk: FileReader?, _ ignore: ([UInt8]?) throws -> [Glob]) throws -> GitTree {
     var files = files
     let settings = files.first { $0.path.elementsEqual("slipway.yaml".utf8) }
@@ -272,7 +287,8 @@ package final class GitHistory: Sendable {
     }
     let globs = try ignore(text)
     files.removeAll { file in
-      Listing.holdsState(file.path) || file.path.withUnsafeBufferPointer { path in globs.contains { $0.matches(path) } }
+      Listing.holdsState(file.path) || Self.leadsElsewhere(file.path)
+        || file.path.withUnsafeBufferPointer { path in globs.contains { $0.matches(path) } }
     }
     func precedes(_ a: GitFile, _ b: GitFile) -> Bool {
       a.path.withUnsafeBufferPointer { a in b.path.withUnsafeBufferPointer { TreeIndex.compare(a, $0) < 0 } }

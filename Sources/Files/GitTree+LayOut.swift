@@ -29,10 +29,7 @@ extension GitTree {
 
   private func write(_ path: WorkspacePath, below folder: FilePath) throws {
     guard let mode = mode(of: path), mode != .submodule else { return }
-    let names = path.string.split(separator: "/", omittingEmptySubsequences: false)
-    guard !names.contains(where: { ["", ".", "..", ".git"].contains($0.lowercased()) }) else {
-      throw Diagnostic.error("`\(path)` cannot be the name of a file in a commit", cause: .input)
-    }
+    let names = path.string.split(separator: "/")
     let target = folder.pushing(FilePath(path.string))
     var parent = folder
     for name in names.dropLast() {

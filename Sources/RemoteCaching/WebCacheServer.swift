@@ -133,8 +133,15 @@ package final class WebCacheServer: RemoteServer {
 
   package func upload(_ blobs: [RemoteBlob], from store: Store) async throws(RemoteFailure) {
     for blob in blobs {
+      let path = "cas/\(blob.digest)"
+      if blob.size <= giftBytes {
+        // A stream of one piece goes back and forth between its task and the connection.
+        let bytes = try locally { try store.read(blob.digest, limit: giftBytes) }
+        try await put(path, .bytes(ByteBuffer(bytes: bytes)), size: bytes.count)
+        continue
+      }
       let piece = try locally { try FilePiece(store.path(of: blob.digest, executable: false)) }
-      try await put("cas/\(blob.digest)", .stream(piece, length: .known(Int64(piece.length))), size: piece.length)
+      try await put(path, .stream(piece, length: .known(Int64(piece.length))), size: piece.length)
     }
   }
 

@@ -102,6 +102,42 @@ import Testing
     #expect(end.standardError.hasPrefix("warning: what is affected was not refined: "), "\(end.standardError)")
   }
 
+  @Test func `no path of a commit leads out of the folder that it is laid out in`() throws {
+    let script = """
+      set -e
+      git() { command git -c user.name=t -c user.email=t@example.org "$@"; }
+      blob=$(echo evil | git hash-object -w --stdin)
+      manifest=$(echo 'targets: {x: {rule: action, image: //base:image, outputs: {o: o}, run: [touch, o]}}' | git hash-object -w --stdin)
+      lines=$(printf '100644 blob %s\\tevil.txt\\n100644 blob %s\\ttargets.yaml' $blob $manifest)
+      inner=$(echo "$lines" | git mktree)
+      link=$(printf /tmp | git hash-object -w --stdin)
+      packages=$(printf '040000 tree %s\\t..\\n040000 tree %s\\t.git\\n120000 blob %s\\tlink' $inner $inner $link)
+      app=$( (git ls-tree HEAD:app; echo "$packages") | git mktree)
+      root=$( (git ls-tree HEAD | grep -vw app; printf '040000 tree %s\\tapp\\n' $app; echo "$packages") | git mktree)
+      git update-ref refs/heads/evil $(git commit-tree $root -p HEAD -m evil)
+      """
+    let made = try HostProcess(
+      ["bash", "-c", script], directory: project.root, environment: ["PATH": "/usr/bin:/bin", "HOME": project.folder]
+    ).finish()
+    try #require(made.status == 0, "\(made.standardError)")
+    mkdir("\(project.folder)/outer", 0o755)
+    mkdir("\(project.folder)/outer/temporary", 0o755)
+    for until in [[], ["--until", "HEAD"], ["--until", "evil", "--since", "HEAD~0"]] {
+      let end = try project.start(
+        ["affected", "--since", "evil", "--exact-base", "--refine"] + until,
+        environment: ["TMPDIR": "\(project.folder)/outer/temporary"]
+      ).finish()
+      #expect([0, 1, 2].contains(end.status), "\(end.standardError)")
+      #expect(!(end.standardOutput + end.standardError).contains("//"), "such files are none of the workspace")
+      let left = try HostProcess(
+        ["find", "\(project.folder)/outer"], directory: project.root, environment: ["PATH": "/usr/bin:/bin"]
+      ).finish()
+      #expect(
+        left.standardOutput == "\(project.folder)/outer\n\(project.folder)/outer/temporary\n", "\(end.standardError)")
+      #expect(!project.exists("evil.txt") && !project.exists("../evil.txt"))
+    }
+  }
+
   @Test func `targets that are gone are told apart`() throws {
     try project.write(
       "app/targets.yaml",
