@@ -35,12 +35,14 @@ package enum Disk {
     }
   }
 
+  package static let roomHint = "free some space there, or run `slipway cache gc --max-size SIZE`"
+
   /// A diagnostic such as `cannot write /x/y: no space left on device`.
   package static func failure(_ doing: String, _ path: String, _ code: Int32 = errno) -> Diagnostic {
     let reason = Errno(rawValue: code).description
     var hints: [String] = []
     switch code {
-    case ENOSPC, EDQUOT: hints = ["free some space there, or run `slipway cache gc --max-size SIZE`"]
+    case ENOSPC, EDQUOT: hints = [roomHint]
     case EROFS: hints = ["set XDG_CACHE_HOME to a folder that can be written"]
     case EMFILE, ENFILE: hints = ["raise the limit of open files (`ulimit -n`)"]
     default: break
@@ -48,6 +50,12 @@ package enum Disk {
     return .error(
       "cannot \(doing) `\(path)`: \(reason.prefix(1).lowercased() + reason.dropFirst())", cause: .environment,
       hints: hints)
+  }
+
+  /// Bytes that an ordinary user may still write on the disk of a path; `nil` where nobody tells.
+  package static func room(_ path: String) -> Int? {
+    var space = statvfs()
+    return statvfs(path, &space) == 0 ? Int(space.f_bavail) * Int(space.f_frsize) : nil
   }
 
   package static func open(_ path: String, _ flags: Int32, mode: mode_t = 0o644, at folder: Int32 = AT_FDCWD) throws

@@ -93,6 +93,7 @@ struct CommandExecution {
     if result.status == .cancelled { throw CancellationError() }
 
     var (verdict, code) = Self.verdict(result.status, rule: target.rule)
+    if verdict != .passed { try requireRoom() }
     if let command = protocolCommand, let captured {
       let output = try captured.contents()
       try append(output, to: log)
@@ -131,6 +132,14 @@ struct CommandExecution {
     record.log = try insertLog(log)
     record.junit = junit
     return record
+  }
+
+  /// A command that finds no room for what it writes fails, and that is not its fault.
+  private func requireRoom() throws {
+    guard let room = Disk.room(store.root.string), room < 64 << 10 else { return }
+    throw Diagnostic.error(
+      "the disk of the cache `\(store.root)` is full: what \(target.label) came to counts for nothing",
+      cause: .environment, hints: [Disk.roomHint])
   }
 
   /// Removes what the command wrote; what stays costs disk until this process is gone, which is worth a warning.

@@ -24,8 +24,7 @@ extension Session {
       let store = try Store(root: cache)
       let probe = try store.makeTemporaryFolder()
       scratch = probe.string
-      var space = statvfs()
-      let free = statvfs(cache.string, &space) == 0 ? Int(space.f_bavail) * Int(space.f_frsize) : 0
+      let free = Disk.room(cache.string) ?? 0
       findings.append(
         HostFinding(
           name: "cache", isOffered: true, isRequired: true,

@@ -72,7 +72,10 @@ package struct FileReader: Sendable {
     try visit(path, wantsDigest: wantsDigest) { chunk in
       guard let destination else { return true }
       do { try destination.writeAll(chunk) } catch let error as Errno {
-        throw Diagnostic.cannot("write the copy of", String(cString: path), error)
+        throw Diagnostic.cannot(
+          "write the copy of", String(cString: path), error,
+          hints: error == .noSpace
+            ? ["free some space on the disk of the cache, or run `slipway cache gc --max-size SIZE`"] : [])
       }
       return true
     }

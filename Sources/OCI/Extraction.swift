@@ -37,7 +37,10 @@ struct Extraction {
       }
       let components = try self.components(path, tar)
       if components.first == "dev", components.count > 1 { continue }
-      try extract(entry, components, path: path, tar: tar)
+      do { try extract(entry, components, path: path, tar: tar) } catch var problem as Diagnostic {
+        if problem.cause == .environment { problem.notes.append(Diagnostic.Note("while \(tar.path) was unpacked")) }
+        throw problem
+      }
     }
     for (components, time) in folderTimes.reversed() {
       guard let fd = try? descend(components, make: false) else { continue }
