@@ -21,8 +21,10 @@ import Testing
   private func emulation(_ entries: [String: String], status: String? = "enabled\n") throws -> Emulation {
     var template = Array("/tmp/slipway-binfmt-XXXXXX".utf8CString)
     let folder = try #require(mkdtemp(&template).map { String(cString: $0) })
-    defer { for name in Array(entries.keys) + ["status", "register"] { unlink("\(folder)/\(name)") } }
-    defer { rmdir(folder) }
+    defer {
+      for name in Array(entries.keys) + ["status", "register"] { unlink("\(folder)/\(name)") }
+      rmdir(folder)
+    }
     var all = entries
     all["status"] = status
     for (name, text) in all {
