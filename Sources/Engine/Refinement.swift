@@ -3,7 +3,6 @@ import Diagnostics
 import Digests
 import Events
 import Files
-import Glibc
 import Graph
 import Manifests
 import Planning
@@ -39,13 +38,8 @@ extension Session {
   private func laidOut<Result>(
     _ side: ComparedTree, _ labels: [Label], _ body: (Session) async throws -> Result
   ) async throws -> Result {
-    var template = Array(
-      FilePath(getenv("TMPDIR").map { String(cString: $0) } ?? "/tmp")
-        .appending("slipway-refine-XXXXXX").string.utf8CString)
-    guard mkdtemp(&template) != nil else {
-      throw Diagnostic.error("cannot make a folder in the place of temporary files", cause: .environment)
-    }
-    let folder = FilePath(String(decoding: template.dropLast().map(UInt8.init(bitPattern:)), as: UTF8.self))
+    let folder = try store.makeTemporaryFolder()
+    // What stays is swept with what processes that were killed have left.
     defer { try? Disk.removeTree(folder.string) }
     var mistakes = DiagnosticList()
     let known = Set(side.tree.packages)

@@ -96,10 +96,16 @@ import Testing
     try project.build("//app:checks")
     #expect(
       try affected("--since", "HEAD", "--refine") == ["//app:made", "//lib:code"], "the test passed on both sides")
-    // What cannot be found out leaves nothing out.
-    let end = try project.start(["affected", "--since", "HEAD", "--refine"], environment: ["TMPDIR": "/none"]).finish()
+    // What cannot be found out leaves nothing out: here the older side's content is gone from git.
+    let blob = try HostProcess(
+      ["git", "rev-parse", "HEAD:lib/a.txt"], directory: project.root, environment: ["PATH": "/usr/bin:/bin"]
+    ).finish().standardOutput.filter { $0 != "\n" }
+    project.remove(".git/objects/\(blob.prefix(2))/\(blob.dropFirst(2))")
+    let end = try project.run("affected", "--since", "HEAD", "--refine")
     #expect(end.status == 0 && end.standardOutput.split(separator: "\n").map(String.init) == everything)
-    #expect(end.standardError.hasPrefix("warning: what is affected was not refined: "), "\(end.standardError)")
+    #expect(
+      end.standardError.hasPrefix("warning: what is affected was not refined: git has no object `\(blob)`"),
+      "\(end.standardError)")
   }
 
   @Test func `no path of a commit leads out of the folder that it is laid out in`() throws {
@@ -111,7 +117,7 @@ import Testing
       lines=$(printf '100644 blob %s\\tevil.txt\\n100644 blob %s\\ttargets.yaml' $blob $manifest)
       inner=$(echo "$lines" | git mktree)
       link=$(printf /tmp | git hash-object -w --stdin)
-      packages=$(printf '040000 tree %s\\t..\\n040000 tree %s\\t.git\\n120000 blob %s\\tlink' $inner $inner $link)
+      packages=$(printf '040000 tree %s\\t..\\n040000 tree %s\\t.git\\n120000 blob %s\\tlink\\n040000 tree %s\\tlink' $inner $inner $link $inner)
       app=$( (git ls-tree HEAD:app; echo "$packages") | git mktree)
       root=$( (git ls-tree HEAD | grep -vw app; printf '040000 tree %s\\tapp\\n' $app; echo "$packages") | git mktree)
       git update-ref refs/heads/evil $(git commit-tree $root -p HEAD -m evil)
@@ -120,21 +126,15 @@ import Testing
       ["bash", "-c", script], directory: project.root, environment: ["PATH": "/usr/bin:/bin", "HOME": project.folder]
     ).finish()
     try #require(made.status == 0, "\(made.standardError)")
-    mkdir("\(project.folder)/outer", 0o755)
-    mkdir("\(project.folder)/outer/temporary", 0o755)
     for until in [[], ["--until", "HEAD"], ["--until", "evil", "--since", "HEAD~0"]] {
-      let end = try project.start(
-        ["affected", "--since", "evil", "--exact-base", "--refine"] + until,
-        environment: ["TMPDIR": "\(project.folder)/outer/temporary"]
-      ).finish()
+      let end = try project.start(["affected", "--since", "evil", "--exact-base", "--refine"] + until).finish()
       #expect([0, 1, 2].contains(end.status), "\(end.standardError)")
-      #expect(!(end.standardOutput + end.standardError).contains("//"), "such files are none of the workspace")
+      let said = end.standardOutput + end.standardError
+      #expect(!said.contains("..:") && !said.contains(".git:"), "such files are none of the workspace: \(said)")
       let left = try HostProcess(
-        ["find", "\(project.folder)/outer"], directory: project.root, environment: ["PATH": "/usr/bin:/bin"]
+        ["find", project.folder, "-name", "evil.txt"], directory: project.root, environment: ["PATH": "/usr/bin:/bin"]
       ).finish()
-      #expect(
-        left.standardOutput == "\(project.folder)/outer\n\(project.folder)/outer/temporary\n", "\(end.standardError)")
-      #expect(!project.exists("evil.txt") && !project.exists("../evil.txt"))
+      #expect(left.status == 0 && left.standardOutput.isEmpty, "\(end.standardError)")
     }
   }
 
