@@ -48,6 +48,11 @@ package final class ConsoleSink: EventSink {
     }
   }
 
+  /// No line of its own tells of a hit.
+  package func receive(hits: some Sequence<Event>, count: Int, tests: Int) {
+    state.withLock { $0.transcript.add(hits: count, tests: tests) }
+  }
+
   /// Draws the next picture if it is time, so that the durations move while nothing happens.
   ///
   /// `elapsed` is the clock of the stream.

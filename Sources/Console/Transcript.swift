@@ -22,9 +22,7 @@ struct Transcript: Sendable {
 
   mutating func apply(_ event: Event) -> [Piece] {
     counts.add(event)
-    view.total = counts.total
-    view.done = counts.finished
-    view.failed = counts.failed
+    showCounts()
     switch event.kind {
     case .actionStarted:
       let label = Diagnostic.printable(event.label ?? "")
@@ -53,6 +51,17 @@ struct Transcript: Sendable {
       break
     }
     return []
+  }
+
+  mutating func add(hits: Int, tests: Int) {
+    counts.add(hits: hits, tests: tests)
+    showCounts()
+  }
+
+  private mutating func showCounts() {
+    view.total = counts.total
+    view.done = counts.finished
+    view.failed = counts.failed
   }
 
   // MARK: Finished targets

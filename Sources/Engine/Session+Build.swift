@@ -228,12 +228,11 @@ extension Session {
   }
 
   private func report(_ indices: [Int], _ state: BuildState, _ events: EventStream) {
-    for index in indices {
+    events.emit(hits: indices, tests: indices.count { state.targets[$0].sort == .test }) { index in
       let isTest = state.targets[index].sort == .test
-      events.emit(
-        Event(
-          .targetFinished, label: state.label(index).description, rule: isTest ? "test" : nil, outcome: .hitLocal,
-          verdict: isTest ? .passed : nil))
+      return Event(
+        .targetFinished, label: state.label(index).description, rule: isTest ? "test" : nil, outcome: .hitLocal,
+        verdict: isTest ? .passed : nil)
     }
   }
 }

@@ -13,7 +13,7 @@ struct WorkspaceDefinition: Sendable {
   let sources: [SourceText]
   /// `slipway.yaml` as written.
   let document: Node
-  let kinds: [Kind]
+  private let ownKinds: [Kind]
   let warnings: [Diagnostic]
   private let kindsDependOnPlatform: Bool
   /// Of all that packages have in common: the texts of `sources`.
@@ -58,16 +58,32 @@ struct WorkspaceDefinition: Sendable {
     try settled(settings)
     var sources = [SourceText(file: "slipway.yaml", bytes: text)]
     for path in try Self.kindFiles(settings, names) { sources.append(SourceText(file: path, bytes: try read(path))) }
-    for file in BuiltInKinds.files where file.path.hasSuffix(".yaml") && !file.path.contains("/") {
-      sources.append(SourceText(file: "@slipway//kinds:\(file.path)", bytes: file.bytes))
-    }
+    ownKinds = sources.dropFirst().compactMap { Kind.decode($0, diagnostics: &diagnostics) }
+    sources += Self.builtInSources
     self.sources = sources
     fingerprint = Self.fingerprint(of: sources)
     kindsDependOnPlatform = sources.dropFirst().contains { Self.namesPlatform($0.bytes) }
-    kinds = sources.dropFirst().compactMap { Kind.decode($0, diagnostics: &diagnostics) }
     if diagnostics.hasErrors { throw diagnostics }
     warnings = diagnostics.diagnostics
   }
+
+  /// The workspace's own and those that ship with Slipway.
+  var kinds: [Kind] { ownKinds + Self.builtInKinds }
+
+  private static let builtInSources = BuiltInKinds.files.compactMap { file -> SourceText? in
+    guard file.path.utf8.suffix(5).elementsEqual(".yaml".utf8), !file.path.utf8.contains(UInt8(ascii: "/")) else {
+      return nil
+    }
+    return SourceText(file: "@slipway//kinds:\(file.path)", bytes: file.bytes)
+  }
+
+  /// Decoded where a package is read only: a build of which nothing changed reads none.
+  private static let builtInKinds: [Kind] = {
+    var diagnostics = DiagnosticList()
+    let kinds = builtInSources.compactMap { Kind.decode($0, diagnostics: &diagnostics) }
+    precondition(diagnostics.diagnostics.isEmpty, "a kind that ships with Slipway is wrong: \(diagnostics)")
+    return kinds
+  }()
 
   /// The definition in a commit's source tree.
   init(in tree: some SourceTree, names: (String) -> [String]) throws {
@@ -92,7 +108,7 @@ struct WorkspaceDefinition: Sendable {
   private static func kindFiles(_ settings: WorkspaceSettings, _ names: (String) -> [String]) throws -> [String] {
     var found: [String] = []
     for pattern in settings.kinds {
-      let folder = pattern.value.split(separator: "/").dropLast().joined(separator: "/")
+      let folder = pattern.value.lastIndex(of: "/").map { String(pattern.value[..<$0]) } ?? ""
       guard pattern.value.contains("*") else {
         found.append(pattern.value)
         continue

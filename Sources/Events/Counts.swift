@@ -53,6 +53,14 @@ package struct Counts: Hashable, Sendable {
     }
   }
 
+  /// Counts targets that were up to date, and the tests among them, which passed.
+  package mutating func add(hits: Int, tests passed: Int) {
+    hitLocal += hits
+    tests.passed += passed
+    tests.cached += passed
+    total = max(total, finished)
+  }
+
   private mutating func add(_ outcome: Event.Outcome) {
     switch outcome {
     case .hitLocal: hitLocal += 1

@@ -5,6 +5,13 @@ import Synchronization
 /// It is called under the stream's lock: it must be quick, and must not emit.
 package protocol EventSink: Sendable {
   func receive(_ event: Event)
+
+  /// Some thousand hits at once, of a build of which little changed: as many `target.finished` by default.
+  func receive(hits: some Sequence<Event>, count: Int, tests: Int)
+}
+
+extension EventSink {
+  package func receive(hits: some Sequence<Event>, count: Int, tests: Int) { for event in hits { receive(event) } }
 }
 
 /// Numbers and stamps events, counts them, and hands each to every sink.
@@ -44,6 +51,25 @@ package final class EventStream: Sendable {
         event.durationMs = event.durationMs ?? event.milliseconds
       }
       for sink in sinks { sink.receive(event) }
+    }
+  }
+
+  /// Sends a `target.finished` for each of `items`: those that were up to date, `tests` of them tests that passed.
+  ///
+  /// An event is made where a sink looks at it only.
+  package func emit<Items: Collection>(hits items: Items, tests: Int, _ event: (Items.Element) -> Event) {
+    withoutActuallyEscaping(event) { make in
+      state.withLock { state in
+        let (first, milliseconds) = (state.sequence, elapsed().wholeMilliseconds)
+        let events = zip(items, first...).lazy.map { item, sequence in
+          var event = make(item)
+          (event.sequence, event.milliseconds) = (sequence, milliseconds)
+          return event
+        }
+        state.sequence += items.count
+        state.counts.add(hits: items.count, tests: tests)
+        for sink in sinks { sink.receive(hits: events, count: items.count, tests: tests) }
+      }
     }
   }
 

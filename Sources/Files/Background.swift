@@ -33,9 +33,12 @@ package final class Background<Value: Sendable>: Startable, @unchecked Sendable 
   }
 
   /// Gives the value away: nothing is kept here that would make its new owner copy it before a change.
-  package func take() -> Value {
+  ///
+  /// - Parameter crew: What the computation offers its loops to, and dismisses at its end; the caller joins it.
+  package func take(with crew: Crew? = nil) -> Value {
     var found = claim()
     if case .computing = found {
+      crew?.join()
       isDone.wait()
       isDone.signal()
       found = claim()

@@ -12,6 +12,8 @@ import SystemPackage
 extension WorkingTree {
   /// Beyond this much text, asking about single paths is no cheaper than asking for all.
   private static let askLimit = 64 << 10
+  /// Files or folders, a tenth of a millisecond's worth: until a thread's last ones are done, the others wait for it.
+  private static let lookedAtOnce = 64
 
   func refresh(_ state: inout State, _ scope: Scope) throws {
     let time = ObservationTime.now()
@@ -98,12 +100,12 @@ extension WorkingTree {
 
   /// Follows what appeared in and vanished from folders; false when all must be listed anew.
   private func updateFolders(_ state: inout State, _ scope: Scope, _ time: ObservationTime) throws -> Bool {
-    let index = state.index
+    let (index, crew) = (state.index, state.crew)
     let positions = folderPositions(index, scope)
     var states = [UInt8](repeating: FolderState.same.rawValue, count: positions.count)
     let hasChanges = Atomic<Bool>(false)
     states.withUnsafeMutableBufferPointer { states in
-      inParallel(positions.count, chunk: 256) { range in
+      inParallel(positions.count, chunk: Self.lookedAtOnce, with: crew) { range in
         for position in range {
           let found = folderState(index, index.folders[positions[position]])
           states[position] = found.rawValue
@@ -218,13 +220,13 @@ extension WorkingTree {
       }
     }
     let arena = state.index.arena
-    let root = folders.root
+    let (root, crew) = (folders.root, state.crew)
     let isDirty = Atomic<Bool>(false)
     let hasGone = Atomic<Bool>(false)
     for range in ranges {
       state.index.entries.withUnsafeMutableBufferPointer { entries in
         let base = range.lowerBound
-        inParallel(range.count, chunk: 512) { part in
+        inParallel(range.count, chunk: Self.lookedAtOnce, with: crew) { part in
           // Every position is one thread's only.
           for position in part {
             let change = entries[base + position].check(arena, root, time)

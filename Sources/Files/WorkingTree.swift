@@ -23,6 +23,8 @@ package final class WorkingTree: SourceTree {
     var isDirty = false
     /// Whether the next refresh has been made already.
     var isAhead = false
+    /// Who helps with the refresh that is being made.
+    var crew: Crew?
 
     init(_ loaded: (index: TreeIndex, table: PackageTable)?) {
       guard let loaded else { return }
@@ -89,9 +91,11 @@ package final class WorkingTree: SourceTree {
   }
 
   /// Refreshes everything for the next `refresh` of this process, which looks at the disk itself where this fails.
-  package func refreshAhead() {
+  package func refreshAhead(with crew: Crew) {
     withState { state in
       guard !state.isAhead else { return }
+      state.crew = crew
+      defer { state.crew = nil }
       do {
         try refresh(&state, .all)
         state.isAhead = true

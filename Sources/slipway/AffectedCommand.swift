@@ -64,7 +64,7 @@ struct SelectionOptions: ParsableArguments {
 
 struct AffectedCommand: AsyncParsableCommand {
   static let configuration = CommandConfiguration(
-    commandName: "affected", abstract: "Says which targets a change affects, by content.",
+    commandName: "affected", _superCommandName: "slipway", abstract: "Says which targets a change affects, by content.",
     discussion: """
       Compares the working tree with the commit that it branched off from: uncommitted and untracked files count. A target is
       affected if its declaration, a file that it reads, or anything that it depends on is not what it was.

@@ -169,7 +169,7 @@ extension TerminalSize {
 
 struct BuildCommand: AsyncParsableCommand {
   static let configuration = CommandConfiguration(
-    commandName: "build", abstract: "Builds targets; a test is built by running it.")
+    commandName: "build", _superCommandName: "slipway", abstract: "Builds targets; a test is built by running it.")
 
   @OptionGroup var arguments: BuildArguments
 
@@ -178,7 +178,7 @@ struct BuildCommand: AsyncParsableCommand {
 
 struct TestCommand: AsyncParsableCommand {
   static let configuration = CommandConfiguration(
-    commandName: "test", abstract: "Builds and runs every test among the targets.")
+    commandName: "test", _superCommandName: "slipway", abstract: "Builds and runs every test among the targets.")
 
   @OptionGroup var arguments: BuildArguments
 

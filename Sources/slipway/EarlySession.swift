@@ -15,7 +15,7 @@ enum EarlySession {
     var cache: FilePath
   }
 
-  private static let opening = Mutex<Background<Opened?>?>(nil)
+  private static let opening = Mutex<(background: Background<Opened?>, crew: Crew)?>(nil)
 
   /// Begins to open the workspace around the current folder, where `arguments` are those of a command that needs it.
   ///
@@ -27,19 +27,20 @@ enum EarlySession {
     else { return }
     let isBuild = ["build", "test"].contains(name)
     let looksEverywhere = name == "query" || (isBuild && arguments.contains("//..."))
+    let crew = Crew()
     opening.withLock {
-      $0 = Background {
+      let background = Background<Opened?> {
+        defer { crew.dismiss() }
         // Whoever needs the session opens it again, and says what is wrong.
         guard let directory = try? Session.currentDirectory(), let cache = try? Session.cacheFolder(),
           let session = try? Session(directory: directory, cache: cache)
         else { return nil }
-        let tree = session.workspace.tree
-        let look = looksEverywhere ? Background { tree.refreshAhead() } : nil
         if isBuild { session.readAhead() }
         if name == "query" { session.readOutlinesAhead() }
-        look?.take()
+        if looksEverywhere { session.workspace.tree.refreshAhead(with: crew) }
         return Opened(session: session, directory: directory, cache: cache)
       }
+      $0 = (background, crew)
     }
   }
 
@@ -49,7 +50,9 @@ enum EarlySession {
       defer { opening = nil }
       return opening
     }
-    guard let opened = opening?.take(), opened.directory == directory, opened.cache == cache else { return nil }
+    guard let opened = opening?.background.take(with: opening?.crew), opened.directory == directory,
+      opened.cache == cache
+    else { return nil }
     return opened.session
   }
 }

@@ -6,7 +6,7 @@ extension QueryOutput: ExpressibleByArgument {}
 
 struct QueryCommand: ParsableCommand {
   static let configuration = CommandConfiguration(
-    commandName: "query", abstract: "Asks the target graph, in Bazel's query language.",
+    commandName: "query", _superCommandName: "slipway", abstract: "Asks the target graph, in Bazel's query language.",
     discussion: """
       deps(x) rdeps(universe, x) allpaths(a, b) somepath(a, b) kind(regex, x) attr(name, regex, x)
       filter(regex, x) owner(file) tests(x) set(a b), joined by + - ^

@@ -4,7 +4,7 @@ import Sandboxing
 
 struct RunCommand: AsyncParsableCommand {
   static let configuration = CommandConfiguration(
-    commandName: "run", abstract: "Runs a built image as its user would.",
+    commandName: "run", _superCommandName: "slipway", abstract: "Runs a built image as its user would.",
     usage: "slipway run LABEL [--mount HOST:PATH[:rw]]... -- ARGS")
 
   @OptionGroup var common: CommonOptions

@@ -22,8 +22,7 @@ struct Slipway: AsyncParsableCommand {
   /// Parses, runs, and ends the process with Bazel's exit codes.
   static func start() async -> Never {
     do {
-      try checkCommandName()
-      var command = try parseAsRoot()
+      var command = try parse()
       let task = Task {
         if var command = command as? any AsyncParsableCommand { try await command.run() } else { try command.run() }
       }
@@ -36,12 +35,21 @@ struct Slipway: AsyncParsableCommand {
     }
   }
 
-  /// The parser would call an unknown command an unexpected argument.
-  private static func checkCommandName() throws {
-    guard let name = CommandLine.arguments.dropFirst().first, !name.hasPrefix("-"), name != "help" else { return }
-    let names = configuration.subcommands.compactMap { $0.configuration.commandName }
-    guard names.count == configuration.subcommands.count, !names.contains(name) else { return }
-    let near = didYouMean(name, among: names)
+  /// Parses a command that says that it belongs to this one by itself: at its root, the parser first asks whether a
+  /// completion script is wanted, in two attempts that take a millisecond and a half. Mistakes are told from the root.
+  private static func parse() throws -> any ParsableCommand {
+    let arguments = CommandLine.arguments.dropFirst()
+    guard let name = arguments.first, !name.hasPrefix("-"), name != "help" else { return try parseAsRoot() }
+    if let type = configuration.subcommands.first(where: { $0.configuration.commandName == name }) {
+      if type.configuration._superCommandName != nil, let command = try? type.parseAsRoot(Array(arguments.dropFirst())),
+        Swift.type(of: command) == type
+      {
+        return command
+      }
+      return try parseAsRoot()
+    }
+    // The parser would call it an unexpected argument.
+    let near = didYouMean(name, among: configuration.subcommands.compactMap { $0.configuration.commandName })
     throw Diagnostic.error(
       "unknown command `\(name)`", hints: [near.map { "did you mean `slipway \($0)`?" } ?? "`slipway --help` lists all"]
     )

@@ -49,6 +49,28 @@ import Testing
     #expect(stream.counts.notStarted == 1)
   }
 
+  @Test func `hits that are sent together are as if sent one by one`() {
+    let labels = (0..<50).map { "//a:\($0)" }
+    let hit = { (label: String) in
+      let isTest = label.hasSuffix("7")
+      return Event(
+        .targetFinished, label: label, rule: isTest ? "test" : nil, outcome: .hitLocal, verdict: isTest ? .passed : nil)
+    }
+    func run(_ send: (EventStream) -> Void) -> (log: String, shown: String) {
+      let (log, shown) = (Memory(), Memory())
+      let console = ConsoleSink(ConsoleOptions(isLive: false, isColored: false, sumsUpTests: true), output: shown)
+      let stream = EventStream(sinks: [EventLog(log), console], elapsed: { .milliseconds(3) })
+      stream.emit(Event(.buildStarted, targets: labels.count))
+      send(stream)
+      stream.emit(Event(.buildFinished, exitCode: 0))
+      return (log.text, shown.text)
+    }
+    let single = run { stream in for label in labels { stream.emit(hit(label)) } }
+    let together = run { $0.emit(hits: labels, tests: labels.count { $0.hasSuffix("7") }, hit) }
+    #expect(single == together)
+    #expect(together.shown.contains("5 passed"))
+  }
+
   @Test func `emitting from many tasks leaves no gap and no doubled number`() async {
     let memory = Memory()
     let stream = EventStream(sinks: [EventLog(memory)])
