@@ -7,8 +7,8 @@ package protocol SharedResults: Sendable {
   /// How long a build waits while no answer comes at all, before it goes on beside its questions.
   var patience: Duration { get }
 
-  /// What the tier knows of an action; none of its blobs are brought along.
-  func lookup(_ request: SharedRequest) async -> SharedLookup
+  /// What the tier knows of an action; none of its blobs are brought along, but those that came with the answer.
+  func lookup(_ request: SharedRequest, into store: Store) async -> SharedLookup
 
   /// Brings into the store what it lacks of these artifacts, every byte verified.
   ///

@@ -50,7 +50,7 @@ extension Build {
     if let recorded {
       result.answer = .hit(recorded)
     } else if !work.ignoresCache, let request = result.work.request {
-      result.answer = await shared.lookup(request)
+      result.answer = await shared.lookup(request, into: store)
     }
     if case .miss("not reached") = result.answer {
       watch.answered(node, isReached: false)

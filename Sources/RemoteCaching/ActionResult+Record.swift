@@ -1,5 +1,6 @@
 import Caching
 import Digests
+import FoundationEssentials
 import RemoteExecutionAPI
 import SwiftProtobuf
 
@@ -9,13 +10,16 @@ import SwiftProtobuf
 /// outputs are not the declared ones is none.
 extension ActionRecord {
   /// Without a signature.
-  package var actionResult: REAPIActionResult {
+  package var actionResult: REAPIActionResult { actionResult(carrying: []) }
+
+  func actionResult(carrying blobs: [[UInt8]]) -> REAPIActionResult {
     var result = REAPIActionResult()
     var details = SlipwayActionDetails()
     details.rule = rule
     details.durationMs = duration
     details.cpuMs = cpuTime
     details.peakMemory = peakMemory
+    details.carried = blobs.map { Data($0) }
     if let junit { details.junit = SlipwayActionDetails.File(junit) }
     for output in outputs {
       var described = SlipwayActionDetails.Output()

@@ -23,6 +23,7 @@ package final class ExecutionCacheServer: RemoteServer {
   package var url: String { channel.url }
   package let batchBytes = 1 << 20
   package let giftBytes = 0
+  package let carriedBytes = 0
 
   /// - Throws: A diagnostic for certificates that cannot be read.
   package init(_ address: RemoteCacheAddress, _ access: RemoteCacheAccess) throws {

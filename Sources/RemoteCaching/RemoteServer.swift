@@ -13,6 +13,9 @@ package protocol RemoteServer: Sendable {
   /// Up to how many bytes a blob is given sooner than asked about.
   var giftBytes: Int { get }
 
+  /// Up to how many bytes a blob travels in the result that names it; 0 where many are given and brought at once.
+  var carriedBytes: Int { get }
+
   /// The encoded REAPI `ActionResult` of an action; nil where there is none.
   func result(of action: RemoteBlob) async throws(RemoteFailure) -> [UInt8]?
 

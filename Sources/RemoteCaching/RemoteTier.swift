@@ -2,6 +2,7 @@ import Caching
 import Diagnostics
 import Digests
 import Distribution
+import FoundationEssentials
 import RemoteExecutionAPI
 import Synchronization
 
@@ -111,13 +112,15 @@ package final class RemoteTier: SharedResults {
     }
   }
 
-  package func lookup(_ request: SharedRequest) async -> SharedLookup {
+  package func lookup(_ request: SharedRequest, into store: Store) async -> SharedLookup {
     guard settings.mode != .off else { return .miss(nil) }
     let start = clock()
     let server = server
     let answer = await ask { () async throws(RemoteFailure) in try await server.result(of: request.action) }
     let end = clock()
-    let found = judge(answer, request)
+    let (found, carried) = judge(answer, request)
+    // What they are not known by is not asked for; what could not be written is asked for like any other.
+    for bytes in carried where bytes.count <= Self.carriedLimit { _ = try? store.insert(Array(bytes)) }
     state.withLock { state in
       state.statistics.seconds += (end - start).seconds
       switch found {
@@ -133,10 +136,21 @@ package final class RemoteTier: SharedResults {
     return found
   }
 
-  private func judge(_ answer: [UInt8]??, _ request: SharedRequest) -> SharedLookup {
-    guard let answer else { return .miss("not reached") }
-    guard let bytes = answer else { return .miss("no result") }
-    guard let result = try? REAPIActionResult(serializedBytes: bytes) else { return .miss("its result is damaged") }
+  /// All that a result may carry.
+  private static let carriedLimit = 64 << 10
+
+  private func judge(_ answer: [UInt8]??, _ request: SharedRequest) -> (SharedLookup, carried: [Data]) {
+    guard let answer else { return (.miss("not reached"), []) }
+    guard let bytes = answer else { return (.miss("no result"), []) }
+    guard let result = try? REAPIActionResult(serializedBytes: bytes) else {
+      return (.miss("its result is damaged"), [])
+    }
+    let found = judge(result, request)
+    if case .hit = found { return (found, result.details?.carried ?? []) }
+    return (found, [])
+  }
+
+  private func judge(_ result: REAPIActionResult, _ request: SharedRequest) -> SharedLookup {
     switch result.trust(request.action.digest, among: settings.trust) {
     case .signed: break
     case .forged: return .miss("its result is wrongly signed")
@@ -255,8 +269,19 @@ package final class RemoteTier: SharedResults {
     defer { uploadPermits.giveBack() }
     var isGiven = false
     defer { state.withLock { isGiven ? ($0.statistics.uploads += 1) : ($0.statistics.uploadsLeft += 1) } }
-    guard !Task.isCancelled, let blobs = try? store.blobs(of: record) else { return }
+    guard !Task.isCancelled, let named = try? store.blobs(of: record) else { return }
     let server = server
+    var (blobs, carried, room): ([RemoteBlob], [[UInt8]], Int) = ([], [], Self.carriedLimit)
+    for blob in named {
+      if server.carriedBytes > 0, blob.size <= min(server.carriedBytes, room),
+        let bytes = try? store.read(blob.digest, limit: blob.size)
+      {
+        carried.append(bytes)
+        room -= blob.size
+      } else {
+        blobs.append(blob)
+      }
+    }
     let (present, spoilt) = state.withLock { ($0.present, $0.spoilt) }
     let unknown = blobs.filter { !present.contains($0.digest) }
     let asked = unknown.filter { $0.size > server.giftBytes && !spoilt.contains($0.digest) }
@@ -279,7 +304,7 @@ package final class RemoteTier: SharedResults {
       return all
     }
     guard areThere, !Task.isCancelled else { return }
-    var result = record.actionResult
+    var result = record.actionResult(carrying: carried)
     if let key = settings.signingKey { result = result.signed(request.action.digest, by: key) }
     let bytes = result.canonicalBytes
     isGiven =

@@ -80,7 +80,7 @@ import Testing
     let nowhere = try there.run("outputs", "//app:image")
     #expect(nowhere.status == 36 && nowhere.standardError.contains("--download requested"), "\(nowhere.standardError)")
     let made = try there.build("//app:image", options: ["--download", "requested"])
-    #expect(made.status == 0 && made.executed.contains("//app:image"), "\(made.error)")
+    #expect(made.status == 0, "\(made.error)")
     #expect(try there.run("outputs", "//app:image").status == 0)
     let environment = ["SLIPWAY_REMOTE_CACHE": url]
     let outputs = try there.run("outputs", "//app:made", environment: environment)

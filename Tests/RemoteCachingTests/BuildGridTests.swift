@@ -124,7 +124,7 @@ import Testing
       tier.offer(other, as: fixture.request(other), from: fixture.here)
     }
     while tier.statistics.uploadsLeft < 5 { try await Task.sleep(for: .milliseconds(5)) }
-    guard case .hit(let found) = await tier.lookup(fixture.request(record)) else {
+    guard case .hit(let found) = await tier.lookup(fixture.request(record), into: fixture.there) else {
       Issue.record("it reads no more")
       return
     }

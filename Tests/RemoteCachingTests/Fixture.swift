@@ -104,13 +104,18 @@ final class MemoryServer: RemoteServer {
   let url = "memory://"
   let batchBytes: Int
   let giftBytes = 0
+  let carriedBytes: Int
   let state = Mutex(State())
   private let fault: @Sendable () -> Fault
   /// Why it takes nothing.
   private let gifts: RemoteFailure.Reason?
 
-  init(batchBytes: Int = 0, gifts: RemoteFailure.Reason? = nil, _ fault: @escaping @Sendable () -> Fault = { .none }) {
+  init(
+    batchBytes: Int = 0, carriedBytes: Int = 0, gifts: RemoteFailure.Reason? = nil,
+    _ fault: @escaping @Sendable () -> Fault = { .none }
+  ) {
     self.batchBytes = batchBytes
+    self.carriedBytes = carriedBytes
     self.fault = fault
     self.gifts = gifts
   }

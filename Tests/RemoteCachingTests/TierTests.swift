@@ -47,10 +47,32 @@ final class Chance: Sendable {
     return "a hit"
   }
 
+  @Test func `small blobs travel in the result that names them`() async throws {
+    let server = MemoryServer(carriedBytes: 40)
+    let record = try fixture.record()
+    let request = fixture.request(record)
+    let giver = tier(server)
+    giver.offer(record, as: request, from: fixture.here)
+    await giver.finish(within: .seconds(30))
+    let named = try fixture.here.blobs(of: record)
+    let small = named.filter { $0.size <= 40 }
+    #expect(!small.isEmpty && small.count < named.count)
+    let sent = server.state.withLock { Set($0.blobs.keys) }
+    #expect(sent == Set(named.map(\.digest)).subtracting(small.map(\.digest)))
+    let (tier, store) = (tier(server), fixture.there)
+    guard case .hit(let found) = await tier.lookup(request, into: store) else {
+      Issue.record("no hit")
+      return
+    }
+    for blob in named { #expect(store.contains(blob.digest, size: blob.size) == (blob.size <= 40)) }
+    #expect(await tier.fetch(found.artifacts, into: store, insteadOf: nil))
+    #expect(store.firstMissing(of: found) == nil)
+  }
+
   @Test func `a hit brings no bytes; they come when somebody needs them`() async throws {
     let (server, record, request) = try await filled()
     let tier = tier(server)
-    guard case .hit(let found) = await tier.lookup(request) else {
+    guard case .hit(let found) = await tier.lookup(request, into: fixture.there) else {
       Issue.record("no hit")
       return
     }
@@ -86,7 +108,7 @@ final class Chance: Sendable {
       let (server, _, request) = try await filled { $0.signingKey = signer }
       var asked = request
       asked.isHermetic = isHermetic
-      let answer = await tier(server) { $0.trust = trust }.lookup(asked)
+      let answer = await tier(server) { $0.trust = trust }.lookup(asked, into: fixture.there)
       #expect(reason(answer)?.contains(expected) == true, "\(reason(answer) ?? ""): \(expected)")
     }
   }
@@ -137,7 +159,7 @@ final class Chance: Sendable {
         tier.offer(other, as: fixture.request(other), from: fixture.here)
       }
       while tier.statistics.uploadsLeft < 5 { try await Task.sleep(for: .milliseconds(1)) }
-      guard case .hit = await tier.lookup(request) else {
+      guard case .hit = await tier.lookup(request, into: fixture.there) else {
         Issue.record("left alone after \(reason)")
         continue
       }
@@ -152,7 +174,7 @@ final class Chance: Sendable {
       let server = MemoryServer { .fails(reason) }
       let tier = tier(server) { $0.connections = 1 }
       let request = fixture.request(try fixture.record())
-      for _ in 0..<20 { _ = await tier.lookup(request) }
+      for _ in 0..<20 { _ = await tier.lookup(request, into: fixture.there) }
       #expect(server.questions == questions, "\(reason)")
       #expect(tier.warning?.message.contains("GET memory://: told to fail") == true)
     }
@@ -163,7 +185,7 @@ final class Chance: Sendable {
     let tier = tier(server) { $0.connections = 1 }
     let request = fixture.request(try fixture.record())
     for _ in 0..<200 {
-      _ = await tier.lookup(request)
+      _ = await tier.lookup(request, into: fixture.there)
       server.state.withLock { $0.now += .milliseconds(500) }
     }
     #expect(server.questions == 2)
@@ -174,11 +196,11 @@ final class Chance: Sendable {
     let server = MemoryServer { chance.isQuiet.withLock { $0 } ? .fails(.connection) : .none }
     let tier = tier(server) { $0.connections = 1 }
     let request = fixture.request(try fixture.record())
-    for _ in 0..<5 { _ = await tier.lookup(request) }
+    for _ in 0..<5 { _ = await tier.lookup(request, into: fixture.there) }
     chance.isQuiet.withLock { $0 = false }
-    #expect(reason(await tier.lookup(request)) == "not reached")
+    #expect(reason(await tier.lookup(request, into: fixture.there)) == "not reached")
     server.state.withLock { $0.now += .seconds(6) }
-    #expect(reason(await tier.lookup(request)) == "no result")
+    #expect(reason(await tier.lookup(request, into: fixture.there)) == "no result")
     #expect(tier.warning == nil)
   }
 
@@ -216,7 +238,7 @@ final class Chance: Sendable {
       let tier = tier(server) { $0.breaker.pause = .milliseconds(500) }
       for record in records {
         let store = try Store(root: fixture.folder.appending("store-\(round % 5)"))
-        let lookup = await tier.lookup(fixture.request(record))
+        let lookup = await tier.lookup(fixture.request(record), into: store)
         guard case .hit(let found) = lookup else { continue }
         #expect(found == record && record != records.last)
         hits += 1

@@ -50,6 +50,9 @@ package nonisolated struct SlipwayActionDetails: Sendable {
 
   package var outputs: [SlipwayActionDetails.Output] = []
 
+  /// Small blobs that the result names, so that nobody has to send or ask for each alone.
+  package var carried: [Data] = []
+
   package var unknownFields = SwiftProtobuf.UnknownStorage()
 
   package nonisolated struct File: Sendable {
@@ -168,7 +171,7 @@ fileprivate nonisolated let _protobuf_package = "slipway.v1"
 
 nonisolated extension SlipwayActionDetails: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
   package static let protoMessageName: String = _protobuf_package + ".ActionDetails"
-  package static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}rule\0\u{3}duration_ms\0\u{3}cpu_ms\0\u{3}peak_memory\0\u{1}junit\0\u{1}outputs\0")
+  package static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}rule\0\u{3}duration_ms\0\u{3}cpu_ms\0\u{3}peak_memory\0\u{1}junit\0\u{1}outputs\0\u{1}carried\0")
 
   package mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
     while let fieldNumber = try decoder.nextFieldNumber() {
@@ -182,6 +185,7 @@ nonisolated extension SlipwayActionDetails: SwiftProtobuf.Message, SwiftProtobuf
       case 4: try { try decoder.decodeSingularInt64Field(value: &self.peakMemory) }()
       case 5: try { try decoder.decodeSingularMessageField(value: &self._junit) }()
       case 6: try { try decoder.decodeRepeatedMessageField(value: &self.outputs) }()
+      case 7: try { try decoder.decodeRepeatedBytesField(value: &self.carried) }()
       default: break
       }
     }
@@ -210,6 +214,9 @@ nonisolated extension SlipwayActionDetails: SwiftProtobuf.Message, SwiftProtobuf
     if !self.outputs.isEmpty {
       try visitor.visitRepeatedMessageField(value: self.outputs, fieldNumber: 6)
     }
+    if !self.carried.isEmpty {
+      try visitor.visitRepeatedBytesField(value: self.carried, fieldNumber: 7)
+    }
     try unknownFields.traverse(visitor: &visitor)
   }
 
@@ -220,6 +227,7 @@ nonisolated extension SlipwayActionDetails: SwiftProtobuf.Message, SwiftProtobuf
     if lhs.peakMemory != rhs.peakMemory {return false}
     if lhs._junit != rhs._junit {return false}
     if lhs.outputs != rhs.outputs {return false}
+    if lhs.carried != rhs.carried {return false}
     if lhs.unknownFields != rhs.unknownFields {return false}
     return true
   }
