@@ -86,6 +86,11 @@ let package = Package(
         "Diagnostics", "Digests", "Files", "Caching", "Distribution", "RemoteExecutionAPI", system, http, nio, nioHTTP,
         nioTLS, crypto, protobuf, grpc, grpcTransport,
       ]),
+    module(
+      "RemoteExecution",
+      [
+        "Diagnostics", "Digests", "Caching", "RemoteExecutionAPI", "RemoteCaching", protobuf, grpc,
+      ]),
     module("Events", ["Caching"]),
     module("Scheduling"),
     module("Reporting", ["Events", "OCI"], resources: [.embedInCode("report.html")]),
@@ -95,7 +100,8 @@ let package = Package(
       "Engine",
       [
         "Diagnostics", "Digests", "Files", "Manifests", "Graph", "Caching", "Kinds", "Sandboxing", "OCI",
-        "Distribution", "Publishing", "RemoteCaching", "Events", "Reporting", "Scheduling", "Planning", system,
+        "Distribution", "Publishing", "RemoteExecutionAPI", "RemoteCaching", "RemoteExecution", "Events", "Reporting",
+        "Scheduling", "Planning", system,
       ]),
     .executableTarget(
       name: "slipway",

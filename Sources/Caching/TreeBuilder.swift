@@ -40,6 +40,8 @@ package struct TreeBuilder {
 
   private let store: any DirectoryStore
   private let top = Folder()
+  /// What is put last hides what was there, as the upper folder of an overlay does.
+  package var hides = false
 
   package init(_ store: any DirectoryStore) { self.store = store }
 
@@ -85,8 +87,8 @@ package struct TreeBuilder {
       }
       parent.children[Array(name.utf8)] = .folder(name, folder)
       return folder
-    case .leaf?: throw conflict(path, "one input is a file there, another puts a file below it")
-    case nil:
+    case .leaf? where !hides: throw conflict(path, "one input is a file there, another puts a file below it")
+    case .leaf?, nil:
       let folder = Folder()
       parent.children[Array(name.utf8)] = .folder(name, folder)
       return folder
@@ -100,6 +102,7 @@ package struct TreeBuilder {
     case (.leaf(_, let there)?, _) where Self.isSame(there, node): break
     case (.leaf(_, .folder)?, .folder(let directory)), (.folder?, .folder(let directory)):
       try merge(directory, into: subfolder(name, of: folder, path: path), path: path)
+    case _ where hides: folder.children[key] = .leaf(name, node)
     case (.leaf(_, .folder)?, _), (.folder?, _), (.leaf?, .folder):
       throw conflict(path, "one input is a folder there, another is not")
     case (.leaf?, _): throw conflict(path, "two inputs differ there")

@@ -43,6 +43,8 @@ package final class Build {
   let history: History
   /// The remote tier, if there is one.
   let shared: (any SharedResults)?
+  /// The engine that runs actions, if there is one.
+  let engine: EngineAccess?
 
   var planner: ActionPlanner
   /// Asked only for what is to run for another platform.
@@ -55,7 +57,8 @@ package final class Build {
 
   package init(
     workspace: Workspace, store: Store, registries: RegistryAccess, plan: Plan, history: History,
-    options: BuildOptions, events: EventStream, shared: (any SharedResults)? = nil
+    options: BuildOptions, events: EventStream, shared: (any SharedResults)? = nil,
+    engine: OpenedEngine? = nil
   ) throws {
     self.shared = shared
     watch = LookUpWatch(limit: shared?.patience ?? .zero)
@@ -68,7 +71,9 @@ package final class Build {
     self.events = events
     actions = store.actions
     sandbox = options.sandbox == .runc ? try RuncSandbox() : NamespaceSandbox()
-    layers = LayerFolders(store: store)
+    let layers = LayerFolders(store: store)
+    self.layers = layers
+    self.engine = engine.map { EngineAccess($0.client, fallsBack: $0.fallsBack, store: store, layers: layers) }
     newLayers = NewLayers(store)
     snapshot = SourceSnapshot(store: store, tree: workspace.tree)
     planner = ActionPlanner(
@@ -86,7 +91,7 @@ package final class Build {
     var scheduler: Scheduler
     do {
       scheduler = try Scheduler(
-        nodes: graph.nodes.indices.map(node), wanted: indices, capacity: Self.capacity, jobs: jobs,
+        nodes: graph.nodes.indices.map(node), wanted: indices, capacity: Self.capacity, jobs: jobs, slots: slots,
         keepGoing: options.keepGoing)
     } catch {
       throw Diagnostic.error("targets wait for each other", cause: .internal)
@@ -116,7 +121,8 @@ package final class Build {
         }
         for id in scheduler.startExecutions() {
           progressed = true
-          guard let work = pending.removeValue(forKey: id) else { continue }
+          guard var work = pending.removeValue(forKey: id) else { continue }
+          if scheduler.place(of: id) != .elsewhere { work.engine = nil }
           if let hit = superseded.removeValue(forKey: id), let target = plan.targets[graph.nodes[id].label] {
             take(hit, target, &scheduler)
             continue
@@ -179,42 +185,6 @@ package final class Build {
   var awaited: [Int: Set<Int>] = [:]
   /// How often a node lacked bytes.
   var recoveries: [Int: Int] = [:]
-
-  // MARK: The scheduler's view
-
-  private var jobs: Int { options.jobs > 0 ? options.jobs : Host.cores }
-
-  private static var capacity: Scheduling.Resources {
-    Scheduling.Resources(cpu: Host.cores * 1000, memory: Host.memory)
-  }
-
-  private func node(_ index: Int) -> Scheduler.Node {
-    let graph = plan.graph
-    guard let target = plan.targets[graph.nodes[index].label] else { return Scheduler.Node() }
-    var node = Scheduler.Node()
-    for edge in graph.nodes[index].dependencies {
-      guard let other = graph.index(of: edge.target) else { continue }
-      switch edge.role {
-      case .needs: node.needs.append(other)
-      case .test: node.after.append(other)
-      case .when: if case .failed? = target.when { node.when = .failed(other) }
-      default: node.dependencies.append(other)
-      }
-    }
-    let own = target.declaration.resources
-    let general = workspace.settings.defaults[target.rule] ?? Manifests.Resources()
-    if case .affected(let other)? = target.when, let affected = options.affected,
-      !affected.contains(other.withoutPlatform)
-    {
-      node.when = .unaffected
-    }
-    if target.rule.runsCommand || target.rule == .rootfs || target.rule == .image {
-      node.resources = Scheduling.Resources(
-        cpu: Int((own.cpu ?? general.cpu ?? 1) * 1000), memory: own.memory ?? general.memory ?? 256 << 20)
-      node.cost = history.seconds(of: target.label) ?? 1
-    }
-    return node
-  }
 
   // MARK: Evaluation
 

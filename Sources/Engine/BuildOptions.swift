@@ -24,6 +24,9 @@ package struct BuildOptions: Sendable {
   /// `read`, `write` or `off`.
   package var remoteMode: String?
 
+  /// The URL of the engine that runs actions, over the environment's and `slipway.yaml`'s; empty for none.
+  package var executor: String?
+
   /// What a change affects, for `when: {affected: L}`; nil where nothing is compared, and then all run.
   package var affected: Set<Label>?
 

@@ -358,7 +358,7 @@ struct CommandExecution {
     return try store.insert(contentsOf: log, executable: false, path: "the log of \(target.label)")
   }
 
-  private func protocolCommand() throws -> ProtocolCheck.Command? {
+  func protocolCommand() throws -> ProtocolCheck.Command? {
     guard action.arguments.first == ActionPlanner.protocolCheck else { return nil }
     if action.arguments.count > 1, let command = ProtocolCheck.Command(rawValue: action.arguments[1]) { return command }
     throw Diagnostic.error(

@@ -4,6 +4,7 @@ import Events
 import Glibc
 import Manifests
 import RemoteCaching
+import RemoteExecution
 import SystemPackage
 
 extension Session {
@@ -18,6 +19,28 @@ extension Session {
     let tier = try openRemote(options)
     opened = OpenedRemote(tier: tier)
     return tier
+  }
+
+  /// The engine that the options, the environment or `slipway.yaml` name; nil where none does.
+  func openEngine(_ options: BuildOptions) throws -> OpenedEngine? {
+    let environment = RegistryAccess.environment()
+    let settings = workspace.settings.executor
+    guard let url = options.executor ?? environment["SLIPWAY_EXECUTOR"] ?? settings?.url.value, !url.isEmpty else {
+      return nil
+    }
+    if settings?.image == .property {
+      throw Diagnostic.error(
+        "`executor.image: property` is not there yet: no engine that starts containers itself was at hand to test it",
+        at: settings?.url.span, hints: ["executor: {image: input-root} gives workers the image's files"])
+    }
+    var access = try RemoteCacheAccess(environment: environment)
+    // An engine is asked for work, not for a look-up.
+    access.patience = max(access.patience, .seconds(10))
+    if let authority = workspace.settings.cache.remote?.authority {
+      access.authorities = [workspace.root.pushing(FilePath(authority.value))]
+    }
+    return OpenedEngine(
+      client: try ExecutionEngine(RemoteCacheAddress(url), access), fallsBack: settings?.fallback ?? false)
   }
 
   private func openRemote(_ options: BuildOptions) throws -> RemoteTier? {
@@ -137,6 +160,12 @@ extension Session {
     try Array("\(key.secret)\n".utf8).withUnsafeBytes { try Disk.write(file, $0, path: path) }
     return "\(key.trusted)"
   }
+}
+
+/// An engine that runs actions.
+package struct OpenedEngine {
+  var client: ExecutionEngine
+  var fallsBack: Bool
 }
 
 /// That the remote tier was asked for, and what was found.

@@ -60,7 +60,8 @@ extension Session {
     for warning in plan.warnings { events.emit(Event(.cacheWarning, message: warning.rendered)) }
     let build = try Build(
       workspace: workspace, store: store, registries: registries, plan: plan, history: history, options: options,
-      events: events, shared: try remote(options))
+      events: events, shared: try remote(options), engine: try openEngine(options))
+    defer { build.engine?.engine.close() }
     kept = (plan, build)
     let walked = walkedLabels(spread.labels, plan)
     let rest = already.filter { !walked.contains(state.label($0)) }

@@ -30,6 +30,7 @@ struct Work: Sendable {
   /// What the remote tier calls it; nil without one, or where it could not be told.
   var request: SharedRequest?
   var shared: (any SharedResults)?
+  var engine: EngineAccess?
   /// That those actions took whose outputs it reads and only the remote tier has; nil where there are none.
   var remakeSeconds: Double?
 
@@ -71,7 +72,7 @@ extension Build {
         attempt += 1
         let record: ActionRecord
         switch work.kind {
-        case .command(let command): record = try await command.run(attempt: attempt)
+        case .command(let command): record = try await command.run(attempt: attempt, with: work.engine)
         case .image(let image): record = try await image.run()
         case .rootfs(let rootfs): record = try await rootfs.run()
         case .pull(let pull): record = try await pull.run()
@@ -97,7 +98,8 @@ extension Build {
       let retries = target.declaration.resources.retries ?? (target.declaration.isFlaky ? 2 : 0)
       return Work(
         target: target, workspace: workspace, kind: kind, key: key, retries: retries, ignoresCache: ignoresCache,
-        freshness: target.declaration.freshness.map { Int64($0.value) * 1000 }, actions: actions, shared: shared)
+        freshness: target.declaration.freshness.map { Int64($0.value) * 1000 }, actions: actions, shared: shared,
+        engine: engine)
     }
     switch target.rule {
     case .image:

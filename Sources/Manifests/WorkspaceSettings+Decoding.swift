@@ -174,7 +174,7 @@ extension Decoder {
     let url = url(fields["url"], "`url`", schemes: ["grpc", "grpcs"])
     let image: WorkspaceSettings.Executor.Image? = choice(fields["image"], "image")?.value
     let fallback = boolean(fields["fallback"], "`fallback`")
-    return url.map { .init(url: $0, image: image ?? .property, fallback: fallback ?? false) }
+    return url.map { .init(url: $0, image: image ?? .inputRoot, fallback: fallback ?? false) }
   }
 
   private mutating func defaults(_ pair: Node.Pair, _ settings: inout WorkspaceSettings) {

@@ -69,7 +69,13 @@ package struct WorkspaceSettings: Sendable {
   }
 
   package struct Executor: Sendable {
-    package enum Image: String, CaseIterable, Sendable { case property, tree }
+    /// How a worker comes to an action's image.
+    package enum Image: String, CaseIterable, Sendable {
+      /// It starts a container of the reference that the platform property `container-image` names.
+      case property
+      /// The image's files are a part of the input root, which is the root for the action.
+      case inputRoot = "input-root"
+    }
 
     package var url: Located<String>
     package var image: Image

@@ -124,7 +124,7 @@ extension REAPIActionResult {
 
 extension REAPIDigest {
   /// nil for what is no SHA-256 of a sensible size.
-  var value: Digest? { sizeBytes >= 0 && sizeBytes <= 1 << 44 ? Digest(hex: hash) : nil }
+  package var value: Digest? { sizeBytes >= 0 && sizeBytes <= 1 << 44 ? Digest(hex: hash) : nil }
 }
 
 extension SlipwayActionDetails.File {

@@ -30,6 +30,9 @@ package final class ExecutionCacheServer: RemoteServer {
     channel = try ExecutionChannel(address, access)
   }
 
+  /// On a connection that is used for more than a cache.
+  package init(_ channel: ExecutionChannel) { self.channel = channel }
+
   package func close() async { channel.close() }
 
   // MARK: Capabilities

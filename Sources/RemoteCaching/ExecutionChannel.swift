@@ -11,11 +11,11 @@ import Synchronization
 /// A connection to a server of the Remote Execution API: calls with a deadline, and failures with their reason.
 ///
 /// gRPC itself sets no deadline and verifies no content.
-final class ExecutionChannel: Sendable {
+package final class ExecutionChannel: Sendable {
   /// As it is named in messages.
-  let url: String
+  package let url: String
   /// What the server calls the part of it that is meant; mostly empty.
-  let instance: String
+  package let instance: String
   private let client: GRPCClient<HTTP2ClientTransport.Posix>
   private let connections: Task<Void, Never>
   private let metadata: Metadata
@@ -28,7 +28,7 @@ final class ExecutionChannel: Sendable {
   /// Connects with the first call.
   ///
   /// - Throws: A diagnostic for certificates that cannot be read.
-  init(_ address: RemoteCacheAddress, _ access: RemoteCacheAccess) throws {
+  package init(_ address: RemoteCacheAddress, _ access: RemoteCacheAccess) throws {
     url = "\(address)"
     instance = address.path
     patience = access.patience
@@ -66,7 +66,7 @@ final class ExecutionChannel: Sendable {
     metadata = Self.metadata(access.credential)
   }
 
-  func close() {
+  package func close() {
     client.beginGracefulShutdown()
     // Whoever closes waits for no answer any more. The connection's end is not waited for either: a server that refused a
     // call, or hangs, draws it out for seconds.
@@ -92,7 +92,7 @@ final class ExecutionChannel: Sendable {
   /// One question and one answer.
   ///
   /// - Parameter size: Bytes that travel, about.
-  func ask<Request: Message, Answer: Message>(
+  package func ask<Request: Message, Answer: Message>(
     _ method: MethodDescriptor, _ request: Request, size: Int = 0
   ) async throws(RemoteFailure) -> Answer {
     try await described(method) {
@@ -105,16 +105,22 @@ final class ExecutionChannel: Sendable {
   }
 
   /// One question and many answers, which `take` sees in turn; a pause of more than the patience ends it.
-  func stream<Request: Message, Answer: Message, Value: Sendable>(
-    _ method: MethodDescriptor, _ request: Request, size: Int,
+  ///
+  /// - Parameters:
+  ///   - patience: Where it is not the channel's own.
+  ///   - limit: Of the whole, where it is not that of so many bytes.
+  package func stream<Request: Message, Answer: Message, Value: Sendable>(
+    _ method: MethodDescriptor, _ request: Request, size: Int, patience: Duration? = nil, limit: Duration? = nil,
     _ take: @escaping @Sendable (RPCAsyncSequence<Answer, any Error>, Progress) async throws -> Value
   ) async throws(RemoteFailure) -> Value {
     try await described(method) {
-      try await Progress.watched(patience: self.patience) { progress in
-        try await self.client.serverStreaming(
+      try await Progress.watched(patience: patience ?? self.patience) { progress in
+        var options = self.options(size)
+        if let limit { options.timeout = limit }
+        return try await self.client.serverStreaming(
           request: ClientRequest(message: request, metadata: self.metadata), descriptor: method,
           serializer: ProtobufSerializer<Request>(), deserializer: ProtobufDeserializer<Answer>(),
-          options: self.options(size)
+          options: options
         ) { try await take($0.messages, progress) }
       }
     }
@@ -196,12 +202,12 @@ final class ExecutionChannel: Sendable {
 }
 
 /// That a stream moves.
-final class Progress: Sendable {
+package final class Progress: Sendable {
   struct Stalled: Error {}
 
   private let steps = Atomic<Int>(0)
 
-  func step() { steps.add(1, ordering: .relaxed) }
+  package func step() { steps.add(1, ordering: .relaxed) }
 
   /// Runs `body` as long as it makes a step within each `patience`.
   static func watched<Value: Sendable>(

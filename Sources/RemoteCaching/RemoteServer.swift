@@ -54,7 +54,7 @@ func packed(_ blobs: [RemoteBlob], limit: Int) -> [[RemoteBlob]] {
 }
 
 /// Runs what can fail only for the local disk's sake.
-func locally<Value>(_ body: () throws -> Value) throws(RemoteFailure) -> Value {
+package func locally<Value>(_ body: () throws -> Value) throws(RemoteFailure) -> Value {
   do { return try body() } catch {
     throw RemoteFailure(.local, (error as? Diagnostic)?.message ?? "\(error)")
   }

@@ -50,13 +50,17 @@ package struct Scheduler: Sendable {
   private var queue: ExecutionQueue
   private var decided: [Int] = []
   private var isCancelled = false
+  /// Of what runs and could run in a slot of an engine.
+  private var places: [Int: Place] = [:]
   /// A failure has stopped all that is not `essential`.
   private var isDraining = false
   /// Nodes that a `when: {failed: L}` that has come true waits for.
   private var essential: [Bool]
 
   /// Throws the cycle when nodes reachable from `wanted` wait for each other. Indices must name nodes.
-  package init(nodes: [Node], wanted: [Int], capacity: Resources, jobs: Int, keepGoing: Bool) throws(Cycle) {
+  package init(
+    nodes: [Node], wanted: [Int], capacity: Resources, jobs: Int, slots: Int = 0, keepGoing: Bool
+  ) throws(Cycle) {
     let plan = try Plan(nodes: nodes, wanted: wanted)
     self.nodes = nodes
     self.keepGoing = keepGoing
@@ -66,7 +70,7 @@ package struct Scheduler: Sendable {
     unsettled = plan.predecessorCount
     phases = [Phase](repeating: .unwanted, count: nodes.count)
     essential = [Bool](repeating: false, count: nodes.count)
-    queue = ExecutionQueue(capacity: capacity, jobs: jobs)
+    queue = ExecutionQueue(capacity: capacity, jobs: jobs, slots: slots)
     phaseCounts[Int(Phase.unwanted.rawValue)] = nodes.count
     for id in nodes.indices where plan.isWanted[id] { move(id, to: .waiting) }
     for id in nodes.indices where phases[id] == .waiting && unsettled[id] == 0 {
@@ -86,11 +90,13 @@ package struct Scheduler: Sendable {
     return result
   }
 
-  /// The executions to begin now, the longest critical path first: as many as fit the machine and the job slots.
+  /// The executions to begin now, the longest critical path first: as many as fit the machine, its job slots and those of
+  /// an engine.
   package mutating func startExecutions() -> [Int] {
     var result: [Int] = []
-    while let id = queue.startNext() {
+    while let (id, place) = queue.startNext() {
       move(id, to: .running)
+      if place != .here { places[id] = place }
       result.append(id)
     }
     return result
@@ -120,7 +126,9 @@ package struct Scheduler: Sendable {
   /// An evaluation or an execution ended.
   package mutating func finished(_ id: Int, _ outcome: Outcome) {
     precondition(phases[id] == .evaluating || phases[id] == .running, "finished what was not handed out")
-    if phases[id] == .running { queue.finish(nodes[id].resources) }
+    if phases[id] == .running {
+      queue.finish(nodes[id].resources, at: places.removeValue(forKey: id) ?? .here)
+    }
     switch outcome {
     case .succeeded: settle(id, .succeeded)
     case .failed: settle(id, .failed)
@@ -152,6 +160,9 @@ package struct Scheduler: Sendable {
   package var isDone: Bool {
     count(.waiting) + count(.ready) + count(.evaluating) + count(.queued) + count(.running) == 0
   }
+
+  /// Where a node runs that `startExecutions` gave.
+  package func place(of id: Int) -> Place { places[id] ?? .here }
 
   package func count(_ phase: Phase) -> Int { phaseCounts[Int(phase.rawValue)] }
 
@@ -191,7 +202,8 @@ package struct Scheduler: Sendable {
 
   private mutating func enqueue(_ id: Int) {
     guard !isDraining || essential[id] else { return }
-    queue.insert(id, nodes[id].resources, priority: priorities[id])
+    queue.insert(
+      id, nodes[id].resources, mayRunElsewhere: nodes[id].mayRunElsewhere, priority: priorities[id])
   }
 
   /// Ends a node, and whatever that decides.

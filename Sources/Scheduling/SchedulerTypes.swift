@@ -11,6 +11,8 @@ extension Scheduler {
     /// The expected seconds of its execution.
     package var cost: Double
     package var resources: Resources
+    /// An engine can execute it as well.
+    package var mayRunElsewhere = false
 
     package init(
       dependencies: [Int] = [], needs: [Int] = [], after: [Int] = [], when: Condition? = nil, cost: Double = 0,
@@ -30,6 +32,16 @@ extension Scheduler {
     case failed(Int)
     /// `when: {affected: L}` where L is not affected: it is skipped, and nothing is built for its sake.
     case unaffected
+  }
+
+  /// Where an execution runs.
+  package enum Place: Hashable, Sendable {
+    /// On this machine.
+    case here
+    /// On this machine, though it could run in a slot of an engine.
+    case asGuest
+    /// In a slot of an engine.
+    case elsewhere
   }
 
   package enum SkipReason: Hashable, Sendable {

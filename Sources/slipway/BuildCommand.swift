@@ -28,6 +28,9 @@ struct BuildArguments: ParsableArguments {
   @Option(help: "What runs actions: namespaces or runc.")
   var sandbox: String = "namespaces"
 
+  @Option(help: "An engine that runs actions: grpc:// or grpcs://; empty for none. Also SLIPWAY_EXECUTOR.")
+  var executor: String?
+
   @Flag(help: "Run the named tests even if a verdict is cached.")
   var rerun = false
 
@@ -70,6 +73,7 @@ struct BuildArguments: ParsableArguments {
     options.jobs = jobs.count
     options.keepGoing = failFast ? false : keepGoing ?? true
     options.sandbox = BuildOptions.SandboxChoice(rawValue: sandbox) ?? .namespaces
+    options.executor = executor
     options.rerun = rerun
     options.testArguments = testArg + (testFilter.map { ["-k", $0] } ?? [])
     options.isDryRun = dryRun

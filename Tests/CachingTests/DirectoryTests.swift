@@ -190,6 +190,21 @@ import Testing
     #expect(try Disk.status(scratch.path + "/d") == nil)
   }
 
+  @Test func `in a tree that hides, what comes last counts`() throws {
+    let (old, new) = (try store.insert(text: "old"), try store.insert(text: "new"))
+    var lower = TreeBuilder(store)
+    for path in ["a", "b/c", "b/d", "e/f"] { try lower.add(path, .file(old)) }
+    try lower.add("l", .symlink("b"))
+    var builder = TreeBuilder(store)
+    builder.hides = true
+    try builder.add("", .folder(lower.finish()))
+    for path in ["a", "b/c", "e", "l/x"] { try builder.add(path, .file(new)) }
+    var expected = TreeBuilder(store)
+    for path in ["a", "b/c", "e", "l/x"] { try expected.add(path, .file(new)) }
+    try expected.add("b/d", .file(old))
+    #expect(try builder.finish() == expected.finish())
+  }
+
   @Test func `times in a materialised tree are all the constant`() throws {
     var builder = TreeBuilder(store)
     try builder.add("a/b/file", .file(try store.insert(text: "1")))

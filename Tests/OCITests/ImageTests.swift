@@ -147,6 +147,26 @@ import Testing
         "empty/ 755", "etc/ 755", "etc/kept 644 4", "etc/link -> kept", "opt/ 755", "opt/tool 755 10", "usr/ 755",
         "usr/naïve ☃ 644 4",
       ])
+    // The tree that an engine is given has them, too.
+    let unpacker = LayerUnpacker(store)
+    let folders = [try unpacker.unpackNow(upper).string, try unpacker.unpackNow(lower).string]
+    let bundle = try Disk.open(scratch.path + "/bundle/rootfs", O_RDONLY | O_DIRECTORY)
+    defer { try? bundle.close() }
+    #expect(try ImageTree.insert(layers: folders, into: store) == store.capture(directory: bundle))
+  }
+
+  @Test func `a tree of layers goes by the upper one where kinds differ, and by both marks of a whiteout`() throws {
+    func layer(_ items: [LayerItem]) throws -> String {
+      try LayerUnpacker(store).unpackNow(LayerWriter(store).write(items)).string
+    }
+    let file = try store.insert(Array("f".utf8))
+    let lower = try layer([
+      .file(file, at: "/a"), .file(file, at: "/b/c"), .symlink("a", at: "/l"), .file(file, at: "/gone/x"),
+    ])
+    let upper = try layer([.file(file, at: "/a/in"), .file(file, at: "/b"), .file(file, at: "/l"), .whiteout("/gone")])
+    var expected = TreeBuilder(store)
+    for path in ["a/in", "b", "l"] { try expected.add(path, .file(file)) }
+    #expect(try ImageTree.insert(layers: [upper, lower], into: store) == expected.finish())
   }
 
   @Test func `a layout is read back as it was written, into another store`() throws {

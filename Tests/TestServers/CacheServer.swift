@@ -62,7 +62,9 @@ package enum CacheServer {
   }
 
   /// buildbox-casd, which speaks the Remote Execution API without TLS and knows no users.
-  package static func casd(in folder: FilePath, port: Int? = nil) throws -> ServerProcess {
+  ///
+  /// - Parameter jobs: How many actions its built-in worker runs at once; with none, it runs none.
+  package static func casd(in folder: FilePath, port: Int? = nil, jobs: Int? = nil) throws -> ServerProcess {
     let top = "/" + #filePath.split(separator: "/").dropLast(3).joined(separator: "/")
     let tools = "\(top)/.build-servers/buildstream/subprojects/buildbox"
     guard access("\(tools)/buildbox-casd", X_OK) == 0 else { throw ServerFailure("no buildbox-casd: run .ci/servers") }
@@ -70,8 +72,8 @@ package enum CacheServer {
     return try ServerProcess(
       [
         "\(tools)/buildbox-casd", "--bind=127.0.0.1:\(port)", "--buildbox-run=\(tools)/buildbox-run", "--quota-high=2G",
-        "--reserved=100M", "\(folder)/casd",
-      ], port: port, folder: folder)
+        "--reserved=100M",
+      ] + (jobs.map { ["--jobs=\($0)"] } ?? []) + ["\(folder)/casd"], port: port, folder: folder)
   }
 
   private static func certificate(_ tls: Certificates) -> String {

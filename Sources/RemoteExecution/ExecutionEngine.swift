@@ -1,0 +1,296 @@
+import Caching
+import Digests
+import GRPCCore
+import RemoteCaching
+import RemoteExecutionAPI
+import SwiftProtobuf
+import Synchronization
+
+/// An engine that runs actions: Execute, WaitExecution and CancelOperation of the Remote Execution API
+/// (bazelbuild/remote-apis, `remote_execution.proto`, service `Execution`).
+///
+/// A stream that breaks is taken up again, an engine that is busy is asked again later, and blobs that it lost are given
+/// once more. What is thrown is never the action's fault.
+package final class ExecutionEngine: Sendable {
+  package struct Limits: Sendable {
+    /// Failures in a row after which an engine is given up.
+    package var failures = 5
+    /// Before the first repetition; twice as long before each further one.
+    package var pause = Duration.milliseconds(200)
+    /// Without a word from a stream, after which the engine is asked how it stands.
+    package var silence = Duration.seconds(20)
+    /// That an action may wait for a worker, beside its own time.
+    package var queueing = Duration.seconds(3600)
+
+    package init() {}
+  }
+
+  /// What an engine said of an action.
+  package enum Answer: Sendable {
+    case completed(REAPIActionResult)
+    /// Its time was up.
+    case timedOut
+  }
+
+  package let cache: ExecutionCacheServer
+  private let channel: ExecutionChannel
+  private let limits: Limits
+  /// Blobs that the engine is known to have; a folder among them with all that is in it.
+  private let known = Mutex<Set<Digest>>([])
+
+  package var url: String { channel.url }
+
+  /// - Throws: A diagnostic for certificates that cannot be read.
+  package init(_ address: RemoteCacheAddress, _ access: RemoteCacheAccess, limits: Limits = Limits()) throws {
+    channel = try ExecutionChannel(address, access)
+    cache = ExecutionCacheServer(channel)
+    self.limits = limits
+  }
+
+  package func close() { channel.close() }
+
+  // MARK: Giving
+
+  /// Sees to it that the engine has an action, its command and its input root; gives the bytes that were sent.
+  ///
+  /// - Parameter again: Whether to ask for all of them, whatever was known.
+  @discardableResult
+  package func give(_ action: EngineAction, from store: Store, again: Bool = false) async throws(RemoteFailure) -> Int {
+    var blobs = [action.action, action.command]
+    var folders: [DirectoryArtifact] = []
+    var unfinished = [action.inputRoot]
+    var seen: Set<Digest> = []
+    let known = again ? [] : known.withLock { $0 }
+    while let folder = unfinished.popLast() {
+      guard !known.contains(folder.root), seen.insert(folder.root).inserted else { continue }
+      folders.append(folder)
+      for entry in try locally({ try store.directory(folder) }).entries {
+        switch entry.node {
+        case .file(let file) where !known.contains(file.digest) && seen.insert(file.digest).inserted:
+          blobs.append(RemoteBlob(file.digest, size: file.size))
+        case .folder(let inner): unfinished.append(inner)
+        case .file, .symlink: break
+        }
+      }
+    }
+    blobs += folders.map { RemoteBlob($0.root, size: $0.size) }
+    let missing = try await cache.missing(blobs)
+    try await cache.upload(missing, from: store)
+    // An action itself is sent once, and asked about each time.
+    self.known.withLock { $0.formUnion(blobs.dropFirst(2).map(\.digest)) }
+    return missing.reduce(0) { $0 + $1.size }
+  }
+
+  // MARK: Running
+
+  private enum End {
+    case response(REAPIExecuteResponse)
+    case failed(RPCStatus)
+    /// The stream ended, or told nothing for a while.
+    case open
+  }
+
+  private struct Operation {
+    var name = ""
+    /// Whether the current stream has told anything.
+    var isAlive = false
+  }
+
+  /// Runs an action whose blobs are in the store; cancelling the task cancels it there.
+  ///
+  /// - Parameters:
+  ///   - time: What the action itself may take.
+  ///   - stage: Called with each stage that the engine tells of.
+  package func run(
+    _ action: EngineAction, from store: Store, time: Duration,
+    stage: @escaping @Sendable (REAPIExecutionStage.Value) -> Void = { _ in }
+  ) async throws(RemoteFailure) -> Answer {
+    let operation = Mutex(Operation())
+    do {
+      return try await follow(action, from: store, time: time, operation, stage)
+    } catch {
+      let name = operation.withLock { $0.name }
+      if Task.isCancelled, !name.isEmpty {
+        // The task is over; what the engine does with it is not waited for long.
+        await Task.detached { await self.cancel(name) }.value
+      }
+      throw error
+    }
+  }
+
+  private func follow(
+    _ action: EngineAction, from store: Store, time: Duration, _ operation: borrowing Mutex<Operation>,
+    _ stage: @escaping @Sendable (REAPIExecutionStage.Value) -> Void
+  ) async throws(RemoteFailure) -> Answer {
+    let deadline = ContinuousClock.now + time + limits.queueing
+    var failures = 0
+    var isGivenAgain = false
+    try await retrying(&failures) { () async throws(RemoteFailure) in try await self.give(action, from: store) }
+    while true {
+      if Task.isCancelled { throw failure(.cancelled, "cancelled") }
+      guard ContinuousClock.now < deadline else { throw failure(.timeout, "no worker took the action in time") }
+      var last: RemoteFailure
+      do throws(RemoteFailure) {
+        switch try await attend(action, operation, deadline - ContinuousClock.now, stage) {
+        case .open:
+          if operation.withLock({ $0.isAlive }) {
+            failures = 0
+            continue
+          }
+          last = failure(.timeout, "the engine tells nothing")
+        case .response(let response) where response.status.code == Self.ok: return .completed(response.result)
+        case .response(let response) where response.status.code == Self.deadlineExceeded: return .timedOut
+        case .response(let response): last = failure(of: response.status)
+        case .failed(let status):
+          if status.code == Self.deadlineExceeded { return .timedOut }
+          last = failure(of: status)
+        }
+      } catch {
+        last = error
+        if error.reason == .absent, operation.withLock({ !$0.name.isEmpty }) {
+          // It was restarted, and knows nothing of the operation.
+          operation.withLock { $0.name = "" }
+          failures += 1
+          if failures <= limits.failures { continue }
+        }
+      }
+      guard !last.isFinal, last.reason != .cancelled, last.reason != .local else { throw last }
+      if last.reason != .connection, last.reason != .timeout {
+        operation.withLock { $0.name = "" }
+        if !isGivenAgain {
+          // Whatever it lacks: servers tell it in different ways.
+          isGivenAgain = true
+          _ = try? await give(action, from: store, again: true)
+        }
+      }
+      failures += 1
+      guard failures <= limits.failures else { throw last }
+      try await pause(failures)
+    }
+  }
+
+  private func retrying(
+    _ failures: inout Int, _ body: () async throws(RemoteFailure) -> Void
+  ) async throws(RemoteFailure) {
+    while true {
+      do throws(RemoteFailure) { return try await body() } catch {
+        failures += 1
+        guard failures <= limits.failures, !error.isFinal, error.reason != .cancelled, error.reason != .local else {
+          throw error
+        }
+        try await pause(failures)
+      }
+    }
+  }
+
+  private func pause(_ failures: Int) async throws(RemoteFailure) {
+    let time = limits.pause * (1 << min(failures - 1, 6))
+    do { try await Task.sleep(for: time) } catch { throw failure(.cancelled, "cancelled") }
+  }
+
+  /// One stream about the action: a new operation, or the one that is under way.
+  private func attend(
+    _ action: EngineAction, _ operation: borrowing Mutex<Operation>, _ limit: Duration,
+    _ stage: @escaping @Sendable (REAPIExecutionStage.Value) -> Void
+  ) async throws(RemoteFailure) -> End {
+    let name = operation.withLock { operation in
+      operation.isAlive = false
+      return operation.name
+    }
+    let told = Told()
+    defer {
+      let (name, isAlive) = told.state.withLock { $0 }
+      operation.withLock { operation in
+        if !name.isEmpty { operation.name = name }
+        operation.isAlive = isAlive
+      }
+    }
+    let take: @Sendable (RPCAsyncSequence<LongRunningOperation, any Error>, Progress) async throws -> End = {
+      operations, progress in
+      for try await operation in operations {
+        progress.step()
+        told.state.withLock { $0 = (operation.name, true) }
+        if let metadata = try? REAPIExecuteOperationMetadata(unpackingAny: operation.metadata) { stage(metadata.stage) }
+        guard operation.done else { continue }
+        switch operation.result {
+        case .response(let packed)?: return .response(try REAPIExecuteResponse(unpackingAny: packed))
+        case .error(let status)?: return .failed(status)
+        case nil: return .open
+        }
+      }
+      return .open
+    }
+    do throws(RemoteFailure) {
+      if name.isEmpty {
+        var request = REAPIExecuteRequest()
+        request.instanceName = channel.instance
+        request.actionDigest = REAPIDigest(action.action.digest, size: action.action.size)
+        // Its own action cache is nobody's here.
+        request.skipCacheLookup = true
+        return try await channel.stream(
+          REAPIExecution.Method.Execute.descriptor, request, size: 0, patience: limits.silence, limit: limit, take)
+      }
+      var request = REAPIWaitExecutionRequest()
+      request.name = name
+      return try await channel.stream(
+        REAPIExecution.Method.WaitExecution.descriptor, request, size: 0, patience: limits.silence, limit: limit, take)
+    } catch {
+      // Silence is no failure as long as there is an answer to the question how it stands.
+      if error.reason == .timeout { return .open }
+      throw error
+    }
+  }
+
+  private final class Told: Sendable {
+    let state = Mutex((name: "", isAlive: false))
+  }
+
+  private func cancel(_ name: String) async {
+    var request = LongRunningCancelOperationRequest()
+    request.name = name
+    let _: Google_Protobuf_Empty? = try? await channel.ask(
+      LongRunningOperations.Method.CancelOperation.descriptor, request)
+  }
+
+  // MARK: Failures
+
+  /// `google.rpc.Code`.
+  private static let ok = 0
+  private static let deadlineExceeded = 4
+  private static let unauthenticated: Set<Int32> = [7, 16]
+  private static let unimplemented = 12
+
+  private func failure(_ reason: RemoteFailure.Reason, _ text: String) -> RemoteFailure {
+    RemoteFailure(reason, "Execute \(url): \(text)")
+  }
+
+  private func failure(of status: RPCStatus) -> RemoteFailure {
+    let reason: RemoteFailure.Reason =
+      Self.unauthenticated.contains(status.code)
+      ? .denied : status.code == Self.unimplemented ? .unsupported : .server
+    return failure(reason, "status \(status.code): \(status.message)")
+  }
+}
+
+/// An action as one engine is to run it; its folders and files are in the store, and so are its messages.
+package struct EngineAction: Sendable {
+  package var action: RemoteBlob
+  package var command: RemoteBlob
+  package var inputRoot: DirectoryArtifact
+
+  /// - Parameter timeout: Seconds.
+  package init(_ command: REAPICommand, inputRoot: DirectoryArtifact, timeout: Int, into store: Store) throws {
+    self.inputRoot = inputRoot
+    let commandBytes = command.canonicalBytes
+    var action = REAPIAction()
+    action.commandDigest = REAPIDigest(of: commandBytes)
+    action.inputRootDigest = REAPIDigest(inputRoot.root, size: inputRoot.size)
+    action.timeout.seconds = Int64(timeout)
+    // Its result counts under the shared key alone, once it has been looked at.
+    action.doNotCache = true
+    action.platform = command.platform
+    let (actionFile, commandFile) = (try store.insert(action.canonicalBytes), try store.insert(commandBytes))
+    self.action = RemoteBlob(actionFile.digest, size: actionFile.size)
+    self.command = RemoteBlob(commandFile.digest, size: commandFile.size)
+  }
+}
