@@ -35,7 +35,7 @@ extension Session {
     }
     var access = try RemoteCacheAccess(environment: environment)
     // An engine is asked for work, not for a look-up.
-    access.patience = max(access.patience, .seconds(10))
+    if environment["SLIPWAY_REMOTE_CACHE_TIMEOUT"] == nil { access.patience = .seconds(10) }
     if let authority = workspace.settings.cache.remote?.authority {
       access.authorities = [workspace.root.pushing(FilePath(authority.value))]
     }

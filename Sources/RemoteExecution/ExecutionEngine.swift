@@ -163,7 +163,7 @@ package final class ExecutionEngine: Sendable {
           _ = try? await give(action, from: store, again: true)
         }
       }
-      failures += 1
+      failures += Self.weight(of: last)
       guard failures <= limits.failures else { throw last }
       try await pause(failures)
     }
@@ -174,7 +174,7 @@ package final class ExecutionEngine: Sendable {
   ) async throws(RemoteFailure) {
     while true {
       do throws(RemoteFailure) { return try await body() } catch {
-        failures += 1
+        failures += Self.weight(of: error)
         guard failures <= limits.failures, !error.isFinal, error.reason != .cancelled, error.reason != .local else {
           throw error
         }
@@ -182,6 +182,9 @@ package final class ExecutionEngine: Sendable {
       }
     }
   }
+
+  /// Who is silent has taken its time already.
+  private static func weight(of failure: RemoteFailure) -> Int { failure.reason == .timeout ? 3 : 1 }
 
   private func pause(_ failures: Int) async throws(RemoteFailure) {
     let time = limits.pause * (1 << min(failures - 1, 6))

@@ -133,6 +133,47 @@ import Testing
     #expect(try here.output("//slow:b") == "a\nb\n")
   }
 
+  /// What stands between, and whether the build must come through without help.
+  private static let faults: [(name: String, arguments: [String], comesThrough: Bool)] = [
+    ("none", ["none"], true), ("slow", ["slow", "--seconds", "0.2"], true),
+    ("killed", ["killed", "--after", "12"], false), ("hanging", ["hanging"], false), ("corrupt", ["corrupt"], false),
+    ("truncate", ["truncate"], false), ("unavailable", ["status", "--code", "14"], false),
+    ("exhausted", ["status", "--code", "8"], false), ("not found", ["status", "--code", "5"], false),
+    ("internal", ["status", "--code", "13"], false), ("denied", ["status", "--code", "16"], false),
+  ]
+
+  @Test(arguments: faults.indices)
+  func `whatever stands before an engine, a build gives the same bytes or one clear error`(_ index: Int) throws {
+    let (name, arguments, comesThrough) = Self.faults[index]
+    let wanted = ["//app:joined", "//app:unit"]
+    #expect(try here.build(wanted, options: []).status == 0)
+    let port = try ServerProcess.freePort()
+    let place = FilePath(here.folder).appending("proxy")
+    mkdir(place.string, 0o755)
+    let proxy = try ServerProcess(
+      [
+        "/usr/bin/python3", "-B", "\(ServerProcess.checkout)/Tests/Benchmarks/faultproxy.py", "--listen", "\(port)",
+        "--to",
+        "\(casd.port)", "--protocol", "grpc",
+      ] + arguments, port: port, folder: place)
+    defer { proxy.stop() }
+    let url = "grpc://127.0.0.1:\(port)"
+    let environment = ["SLIPWAY_REMOTE_CACHE_TIMEOUT": "5s"]
+    let there = try Project()
+    try Self.fill(there)
+    let alone = try there.build(wanted, options: ["--executor", url], environment: environment)
+    #expect(alone.status == 0 || (alone.status == 36 && !comesThrough), "\(name): \(alone.error)")
+    if alone.status == 36 {
+      #expect(alone.error.contains("error: cannot run //app:"), "\(name): \(alone.error)")
+      #expect(alone.error.contains("hint: without an engine"), "\(name): \(alone.error)")
+      let settings = try there.read("slipway.yaml")
+      try there.write("slipway.yaml", settings + "executor: {url: \"\(url)\", fallback: true}\n")
+      let helped = try there.build(wanted, options: [], environment: environment)
+      #expect(helped.status == 0, "\(name): \(helped.error)")
+    }
+    #expect(try there.output("//app:joined") == here.output("//app:joined"), "\(name)")
+  }
+
   @Test func `an interrupted build leaves the engine nothing to do`() throws {
     // A number that no other process of the machine has among its arguments.
     let marker = "\(400 + Int(getpid() % 100)).\(here.folder.utf8.reduce(0) { $0 &* 31 &+ Int($1) } & 0xffff)"
