@@ -175,11 +175,19 @@ import Testing
   }
 
   @Test func `an interrupted build leaves the engine nothing to do`() throws {
-    // A number that no other process of the machine has among its arguments.
-    let marker = "\(400 + Int(getpid() % 100)).\(here.folder.utf8.reduce(0) { $0 &* 31 &+ Int($1) } & 0xffff)"
+    // A number that no other process of the machine has among its arguments; put together by the command itself, since a
+    // runner that only sets out to start it has the text among its own.
+    let (first, second) = (
+      "\(400 + Int(getpid() % 100))", ".\(here.folder.utf8.reduce(0) { $0 &* 31 &+ Int($1) } & 0xffff)"
+    )
+    let marker = first + second
     try here.write(
       "slow/targets.yaml",
-      "targets: {a: {rule: action, image: //base:image, run: [sleep, '\(marker)'], outputs: {o: o}}}\n")
+      """
+      targets:
+        a: {rule: action, image: //base:image, run: [sh, -c, 'exec sleep "$(echo \(first))\(second)"'], outputs: {o: o}}
+
+      """)
     let build = try here.start(["build", "//slow:a", "--executor", url])
     #expect(try eventually { isRunning(marker) })
     build.kill(SIGINT)
