@@ -83,6 +83,8 @@ extension CommandExecution {
     var failure = access.failure
     if failure == nil {
       do { return try await run(attempt: attempt, on: access) } catch let lost as RemoteFailure {
+        // What broke off because the build was interrupted is no failure of the engine's.
+        if Task.isCancelled { throw CancellationError() }
         failure = lost
         // The next action would fare no better.
         if lost.isFinal || lost.reason == .connection || lost.reason == .timeout { access.giveUp(lost) }

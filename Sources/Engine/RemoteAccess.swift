@@ -39,8 +39,12 @@ extension Session {
     if let authority = workspace.settings.cache.remote?.authority {
       access.authorities = [workspace.root.pushing(FilePath(authority.value))]
     }
+    let address = try RemoteCacheAddress(url)
+    guard address.scheme == .grpc || address.scheme == .grpcs else {
+      throw Diagnostic.error("the URL of an engine starts with grpc:// or grpcs://, not as `\(address)` does")
+    }
     return OpenedEngine(
-      client: try ExecutionEngine(RemoteCacheAddress(url), access), fallsBack: settings?.fallback ?? false)
+      client: try ExecutionEngine(address, access), fallsBack: settings?.fallback ?? false)
   }
 
   private func openRemote(_ options: BuildOptions) throws -> RemoteTier? {

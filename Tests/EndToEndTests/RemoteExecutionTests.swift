@@ -108,6 +108,8 @@ import Testing
     try here.write("slipway.yaml", settings + "executor: {url: \"\(url)\", image: input-root, fallback: true}\n")
     let local = try here.build(Self.wanted, options: [])
     #expect(local.status == 0 && local.executed.contains("//app:unit"), "\(local.error)")
+    let web = try build(here, ["//app:fails"], at: "http://127.0.0.1:\(port)")
+    #expect(web.status == 2 && web.error.contains("starts with grpc:// or grpcs://"), "\(web.error)")
     // Nothing is opened where it is said to do without.
     let without = try here.build(["//app:fails"], options: ["--executor", ""])
     #expect(without.status == 3, "\(without.error)")
