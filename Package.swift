@@ -135,6 +135,12 @@ let package = Package(
         "TestServers", system, protobuf,
       ]),
     tests(
+      "RemoteExecutionTests",
+      [
+        "RemoteExecution", "RemoteCaching", "RemoteExecutionAPI", "Caching", "Digests", system, protobuf, grpc,
+        grpcProtobuf, grpcTransport,
+      ]),
+    tests(
       "EngineTests",
       ["SeededRandom", "Engine", "Planning", "Caching", "Digests", "Diagnostics", "Files", "Graph", system]),
     tests("DiagnosticsTests", ["Diagnostics"]),

@@ -35,6 +35,9 @@ package final class ExecutionCacheServer: RemoteServer {
 
   package func close() async { channel.close() }
 
+  /// Whether the server answers at all.
+  package func ping() async throws(RemoteFailure) { _ = try await askCapabilities().get() }
+
   // MARK: Capabilities
 
   /// How many bytes of blobs one message may hold.

@@ -109,12 +109,14 @@ package final class ExecutionChannel: Sendable {
   /// - Parameters:
   ///   - patience: Where it is not the channel's own.
   ///   - limit: Of the whole, where it is not that of so many bytes.
+  ///   - silence: Called after each such pause; the stream goes on if it returns.
   package func stream<Request: Message, Answer: Message, Value: Sendable>(
     _ method: MethodDescriptor, _ request: Request, size: Int, patience: Duration? = nil, limit: Duration? = nil,
+    silence: @escaping @Sendable () async throws -> Void = { throw Progress.Stalled() },
     _ take: @escaping @Sendable (RPCAsyncSequence<Answer, any Error>, Progress) async throws -> Value
   ) async throws(RemoteFailure) -> Value {
     try await described(method) {
-      try await Progress.watched(patience: patience ?? self.patience) { progress in
+      try await Progress.watched(patience: patience ?? self.patience, silence: silence) { progress in
         var options = self.options(size)
         if let limit { options.timeout = limit }
         return try await self.client.serverStreaming(
@@ -203,15 +205,18 @@ package final class ExecutionChannel: Sendable {
 
 /// That a stream moves.
 package final class Progress: Sendable {
-  struct Stalled: Error {}
+  package struct Stalled: Error {
+    package init() {}
+  }
 
   private let steps = Atomic<Int>(0)
 
   package func step() { steps.add(1, ordering: .relaxed) }
 
-  /// Runs `body` as long as it makes a step within each `patience`.
+  /// Runs `body` as long as it makes a step within each `patience`, or `silence` lets it go on without one.
   static func watched<Value: Sendable>(
-    patience: Duration, _ body: @escaping @Sendable (Progress) async throws -> Value
+    patience: Duration, silence: @escaping @Sendable () async throws -> Void = { throw Stalled() },
+    _ body: @escaping @Sendable (Progress) async throws -> Value
   ) async throws -> Value {
     let progress = Progress()
     return try await withThrowingTaskGroup(of: Value?.self) { group in
@@ -221,7 +226,7 @@ package final class Progress: Sendable {
         while true {
           try await Task.sleep(for: patience)
           let now = progress.steps.load(ordering: .relaxed)
-          if now == seen { throw Stalled() }
+          if now == seen { try await silence() }
           seen = now
         }
       }

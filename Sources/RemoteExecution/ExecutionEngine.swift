@@ -17,7 +17,7 @@ package final class ExecutionEngine: Sendable {
     package var failures = 5
     /// Before the first repetition; twice as long before each further one.
     package var pause = Duration.milliseconds(200)
-    /// Without a word from a stream, after which the engine is asked how it stands.
+    /// Without a word from a stream, after which the engine is asked whether it is there.
     package var silence = Duration.seconds(20)
     /// That an action may wait for a worker, beside its own time.
     package var queueing = Duration.seconds(3600)
@@ -86,13 +86,13 @@ package final class ExecutionEngine: Sendable {
   private enum End {
     case response(REAPIExecuteResponse)
     case failed(RPCStatus)
-    /// The stream ended, or told nothing for a while.
+    /// The stream ended, or told nothing for a while; the operation goes on.
     case open
   }
 
   private struct Operation {
     var name = ""
-    /// Whether the current stream has told anything.
+    /// Whether the current stream has told anything, or the engine has answered while it did not.
     var isAlive = false
   }
 
@@ -135,6 +135,7 @@ package final class ExecutionEngine: Sendable {
         case .open:
           if operation.withLock({ $0.isAlive }) {
             failures = 0
+            try await pause(1)
             continue
           }
           last = failure(.timeout, "the engine tells nothing")
@@ -200,13 +201,23 @@ package final class ExecutionEngine: Sendable {
       operation.isAlive = false
       return operation.name
     }
-    let told = Told()
+    let told = Told(name)
     defer {
       let (name, isAlive) = told.state.withLock { $0 }
       operation.withLock { operation in
         if !name.isEmpty { operation.name = name }
         operation.isAlive = isAlive
       }
+    }
+    // Engines need not tell anything while an action waits or runs (casd does not). That they are there is asked apart, and
+    // the stream taken up anew then: it may have been lost on the way.
+    let silence: @Sendable () async throws -> Void = {
+      try await self.cache.ping()
+      let isNamed = told.state.withLock { state in
+        state.isAlive = true
+        return !state.name.isEmpty
+      }
+      if isNamed { throw Progress.Stalled() }
     }
     let take: @Sendable (RPCAsyncSequence<LongRunningOperation, any Error>, Progress) async throws -> End = {
       operations, progress in
@@ -231,21 +242,26 @@ package final class ExecutionEngine: Sendable {
         // Its own action cache is nobody's here.
         request.skipCacheLookup = true
         return try await channel.stream(
-          REAPIExecution.Method.Execute.descriptor, request, size: 0, patience: limits.silence, limit: limit, take)
+          REAPIExecution.Method.Execute.descriptor, request, size: 0, patience: limits.silence, limit: limit,
+          silence: silence,
+          take)
       }
       var request = REAPIWaitExecutionRequest()
       request.name = name
       return try await channel.stream(
-        REAPIExecution.Method.WaitExecution.descriptor, request, size: 0, patience: limits.silence, limit: limit, take)
+        REAPIExecution.Method.WaitExecution.descriptor, request, size: 0, patience: limits.silence, limit: limit,
+        silence: silence,
+        take)
     } catch {
-      // Silence is no failure as long as there is an answer to the question how it stands.
       if error.reason == .timeout { return .open }
       throw error
     }
   }
 
   private final class Told: Sendable {
-    let state = Mutex((name: "", isAlive: false))
+    let state: Mutex<(name: String, isAlive: Bool)>
+
+    init(_ name: String) { state = Mutex((name, false)) }
   }
 
   private func cancel(_ name: String) async {

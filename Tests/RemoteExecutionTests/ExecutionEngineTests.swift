@@ -1,0 +1,200 @@
+import Caching
+import Digests
+import GRPCCore
+import Glibc
+import RemoteCaching
+import RemoteExecutionAPI
+import Synchronization
+import SystemPackage
+import Testing
+
+@testable import RemoteExecution
+
+/// How a client attends to an action on an engine that does all that it should not.
+@Suite final class ExecutionEngineTests {
+  private let folder: FilePath
+  private let store: Store
+  private let action: EngineAction
+
+  init() throws {
+    folder = FilePath("/tmp/slipway-execution.\(getpid()).\(UInt64.random(in: 0 ... .max))")
+    store = try Store(root: folder)
+    let file = try store.insert(Array("in".utf8))
+    let inner = try store.insert(Directory([Directory.Entry("file", .file(file))]))
+    let root = try store.insert(
+      Directory([Directory.Entry("one", .folder(inner)), Directory.Entry("two", .folder(inner))]))
+    var command = REAPICommand()
+    command.arguments = ["true"]
+    action = try EngineAction(command, inputRoot: root, timeout: 10, into: store)
+  }
+
+  deinit { try? Disk.removeTree(folder.string) }
+
+  private static var hasty: ExecutionEngine.Limits {
+    var limits = ExecutionEngine.Limits()
+    limits.pause = .milliseconds(1)
+    limits.silence = .milliseconds(150)
+    return limits
+  }
+
+  /// What a client makes of an engine: an answer's output, `timed out`, or the reason of a failure.
+  private func outcome(_ engine: FakeEngine, patience: Duration = .seconds(5)) async throws -> String {
+    let (action, store) = (action, store)
+    let outcome = Mutex("")
+    try await engine.serve(Self.hasty, patience: patience) { client in
+      let text: String
+      do throws(RemoteFailure) {
+        switch try await client.run(action, from: store, time: .seconds(10)) {
+        case .completed(let result): text = String(decoding: result.stdoutRaw, as: UTF8.self)
+        case .timedOut: text = "timed out"
+        }
+      } catch { text = "\(error.reason)" }
+      outcome.withLock { $0 = text }
+    }
+    return outcome.withLock { $0 }
+  }
+
+  @Test func `an action that runs to its end is asked for once`() async throws {
+    let engine = FakeEngine([[.stage(.queued), .stage(.executing), FakeEngine.done("out")]])
+    #expect(try await outcome(engine) == "out")
+    #expect(engine.runs == [.execute])
+    // Its command, its input root, the folder and the file in it once each, and itself.
+    #expect(engine.calls.contains(.missing(5)))
+  }
+
+  @Test func `an engine that tells nothing of a long action is waited for as long as it answers`() async throws {
+    let engine = FakeEngine(
+      [[.stage(.queued), .forever]],
+      waits: [[.forever], [.forever], [.forever], [.pause(.milliseconds(200)), FakeEngine.done("late")]])
+    #expect(try await outcome(engine) == "late")
+    #expect(engine.runs.count == 5 && engine.runs[1...].allSatisfy { $0 == .wait("operation-1") }, "\(engine.runs)")
+  }
+
+  @Test func `an engine that tells nothing before an action is done is not asked to run it twice`() async throws {
+    let engine = FakeEngine([[.pause(.seconds(1)), FakeEngine.done("late")]])
+    #expect(try await outcome(engine) == "late")
+    #expect(engine.runs == [.execute])
+    #expect(engine.calls.contains(.ping))
+  }
+
+  @Test func `an engine that answers no more is given up`() async throws {
+    let engine = FakeEngine([[.stage(.executing), .forever]], waits: [[.forever]])
+    let outcome = Mutex("")
+    let (action, store) = (action, store)
+    try await engine.serve(Self.hasty, patience: .milliseconds(200)) { client in
+      do throws(RemoteFailure) {
+        _ = try await client.run(action, from: store, time: .seconds(10)) { _ in engine.fallSilent() }
+      } catch { outcome.withLock { $0 = "\(error.reason)" } }
+    }
+    #expect(outcome.withLock { $0 } == "timeout")
+    #expect(engine.runs.count { $0 == .execute } == 1)
+  }
+
+  @Test func `a stream that breaks is taken up again, however often`() async throws {
+    let engine = FakeEngine(
+      [[.stage(.executing), .refused(.unavailable)]],
+      waits: Array(repeating: [.stage(.executing)], count: 20) + [[.stage(.executing), FakeEngine.done("out")]])
+    #expect(try await outcome(engine) == "out")
+    #expect(engine.runs.count == 22 && engine.runs.count { $0 == .execute } == 1)
+  }
+
+  @Test func `an operation that the engine forgot is begun anew`() async throws {
+    let engine = FakeEngine(
+      [[.stage(.executing), .refused(.unavailable)], [.stage(.executing), FakeEngine.done("out")]],
+      waits: [[.refused(.notFound)]])
+    #expect(try await outcome(engine) == "out")
+    #expect(engine.runs == [.execute, .wait("operation-1"), .execute])
+  }
+
+  @Test(arguments: [RPCStatusCode.unavailable, .resourceExhausted, .internalError, .aborted])
+  func `what passes is tried again`(_ code: RPCStatusCode) async throws {
+    let engine = FakeEngine([
+      [.refused(code.rpc)], [.stage(.executing), .failed(code.rawValue)],
+      [FakeEngine.done(status: code.rawValue)], [FakeEngine.done("out")],
+    ])
+    #expect(try await outcome(engine) == "out")
+    #expect(engine.runs == [.execute, .execute, .execute, .execute])
+  }
+
+  @Test func `what does not pass is given up after so many times`() async throws {
+    let engine = FakeEngine([[FakeEngine.done(status: 13)]])
+    #expect(try await outcome(engine) == "server")
+    #expect(engine.runs.count == ExecutionEngine.Limits().failures + 1)
+  }
+
+  @Test(arguments: [
+    (RPCStatusCode.unauthenticated, "denied"), (.permissionDenied, "denied"), (.unimplemented, "unsupported"),
+  ])
+  func `what is final is not tried again`(_ code: RPCStatusCode, _ reason: String) async throws {
+    for steps in [[FakeEngine.Step.refused(code.rpc)], [FakeEngine.done(status: code.rawValue)]] {
+      let engine = FakeEngine([steps])
+      #expect(try await outcome(engine) == reason)
+      #expect(engine.runs == [.execute])
+    }
+  }
+
+  @Test func `an action whose time is up is told apart from an engine that is slow`() async throws {
+    for step in [FakeEngine.done(status: 4), .failed(4)] {
+      #expect(try await outcome(FakeEngine([[.stage(.executing), step]])) == "timed out")
+    }
+  }
+
+  @Test func `blobs that an engine lost are given once more`() async throws {
+    let engine = FakeEngine([[FakeEngine.done("one")], [FakeEngine.done(status: 9)], [FakeEngine.done("two")]])
+    let (action, store) = (action, store)
+    try await engine.serve(Self.hasty) { client in
+      _ = try await client.run(action, from: store, time: .seconds(10))
+      engine.lose(action.inputRoot.root)
+      guard case .completed(let result) = try await client.run(action, from: store, time: .seconds(10)) else { return }
+      #expect(String(decoding: result.stdoutRaw, as: UTF8.self) == "two")
+    }
+    // The second time only the action and its command are asked about, until the engine complains.
+    let sent = engine.calls.filter { if case .missing = $0 { true } else if case .update = $0 { true } else { false } }
+    #expect(sent == [.missing(5), .update(5), .missing(2), .missing(5), .update(1)])
+  }
+
+  @Test func `a task that is cancelled cancels its operation`() async throws {
+    let engine = FakeEngine([[.stage(.executing), .forever]])
+    let (action, store) = (action, store)
+    try await engine.serve(ExecutionEngine.Limits()) { client in
+      await withTaskGroup(of: Void.self) { group in
+        let told = AsyncStream<Void>.makeStream()
+        group.addTask {
+          do throws(RemoteFailure) {
+            _ = try await client.run(action, from: store, time: .seconds(10)) { _ in told.continuation.yield() }
+            Issue.record("it ran to its end")
+          } catch { #expect(error.reason == .cancelled) }
+        }
+        for await _ in told.stream { break }
+        group.cancelAll()
+      }
+    }
+    #expect(engine.runs == [.execute, .cancel("operation-1")])
+  }
+
+  @Test func `stages are told as they come`() async throws {
+    let engine = FakeEngine([
+      [.stage(.cacheCheck), .stage(.queued), .stage(.executing), .stage(.completed), FakeEngine.done()]
+    ])
+    let stages = Mutex<[REAPIExecutionStage.Value]>([])
+    let (action, store) = (action, store)
+    try await engine.serve(Self.hasty) { client in
+      _ = try await client.run(action, from: store, time: .seconds(10)) { stage in stages.withLock { $0.append(stage) }
+      }
+    }
+    #expect(stages.withLock { $0.prefix(4) } == [.cacheCheck, .queued, .executing, .completed])
+  }
+}
+
+/// `google.rpc.Code`, as a number in a message and as gRPC's own.
+enum RPCStatusCode: Int32, Sendable {
+  case permissionDenied = 7
+  case resourceExhausted = 8
+  case aborted = 10
+  case unimplemented = 12
+  case internalError = 13
+  case unavailable = 14
+  case unauthenticated = 16
+
+  var rpc: RPCError.Code { RPCError.Code(Status.Code(rawValue: Int(rawValue))!)! }
+}
