@@ -5,7 +5,7 @@ RELEASE := .build-release
 BINARY := $(RELEASE)/release/slipway
 CONNECTOR ?= //connectors/source-faker:test
 
-.PHONY: run build test lint bench bench-remote goldens fuzz install setup clean
+.PHONY: run build test lint bench bench-remote goldens fuzz engine-up engine-down install setup clean
 
 run: build
 	$(BINARY) build $(CONNECTOR)
@@ -36,6 +36,14 @@ bench-remote: build
 
 fuzz: setup
 	Tests/Fuzz/run
+
+engine-up: setup
+	@.ci/servers
+	@.ci/buildgrid
+	@.ci/engine-server up
+
+engine-down:
+	@.ci/engine-server down
 
 install: build
 	install -D -s -m 0755 $(BINARY) $(DESTDIR)$(PREFIX)/bin/slipway

@@ -5,6 +5,8 @@ struct LiveView: Hashable, Sendable {
     var key: String?
     /// Milliseconds since the stream began.
     var started: Int
+    /// Where it stands on an engine; empty for what runs here.
+    var stage = ""
   }
 
   static let mostLines = 8
@@ -23,7 +25,8 @@ struct LiveView: Hashable, Sendable {
     let room = most - 1
     let shown = rows.count <= room ? rows.count : max(0, room - 1)
     for row in rows.prefix(shown) {
-      let time = " (\(DurationText.whole(milliseconds: time - row.started)))"
+      let time =
+        " (\(row.stage.isEmpty ? "" : row.stage + ", ")\(DurationText.whole(milliseconds: time - row.started)))"
       lines.append(TextWidth.prefix(TextWidth.suffix(row.label, max(4, width - time.utf8.count)) + time, width))
     }
     if shown < rows.count, room > 0 { lines.append(TextWidth.prefix("... and \(rows.count - shown) more", width)) }

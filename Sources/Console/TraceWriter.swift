@@ -49,7 +49,7 @@ package final class TraceWriter: EventSink {
         write(&state, phase: "i", name: event.message, row: 0, at: event.milliseconds, arguments: nil)
       case .buildFinished:
         close(&state, at: event.milliseconds)
-      case .buildStarted, .targetPlanned, .actionOutput, .targetFinished:
+      case .buildStarted, .targetPlanned, .actionStage, .actionOutput, .targetFinished:
         break
       }
     }

@@ -32,6 +32,10 @@ struct Transcript: Sendable {
       if let row = view.rows.firstIndex(where: { $0.label == label && $0.key == event.key }) {
         view.rows.remove(at: row)
       }
+    case .actionStage:
+      let label = Diagnostic.printable(event.label ?? "")
+      guard let row = view.rows.firstIndex(where: { $0.label == label }) else { break }
+      view.rows[row].stage = event.reason ?? ""
     case .cacheWarning:
       let message = event.message ?? event.reason ?? ""
       // One that comes for every target is told once.

@@ -40,7 +40,7 @@ extension Build {
     if target.rule.runsCommand || target.rule == .rootfs || target.rule == .image {
       node.resources = Scheduling.Resources(
         cpu: Int((own.cpu ?? general.cpu ?? 1) * 1000), memory: own.memory ?? general.memory ?? 256 << 20)
-      node.mayRunElsewhere = engine != nil && CommandExecution.isForEngines(target)
+      node.mayRunElsewhere = engine?.takes(target) ?? false
       node.cost = history.seconds(of: target.label) ?? 1
     }
     return node

@@ -73,7 +73,11 @@ package final class Build {
     sandbox = options.sandbox == .runc ? try RuncSandbox() : NamespaceSandbox()
     let layers = LayerFolders(store: store)
     self.layers = layers
-    self.engine = engine.map { EngineAccess($0.client, fallsBack: $0.fallsBack, store: store, layers: layers) }
+    self.engine = engine.map { engine in
+      EngineAccess(engine, store: store, layers: layers) { label, stage in
+        events.emit(Event(.actionStage, label: label.description, reason: stage.rawValue))
+      }
+    }
     newLayers = NewLayers(store)
     snapshot = SourceSnapshot(store: store, tree: workspace.tree)
     planner = ActionPlanner(

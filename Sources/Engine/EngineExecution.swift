@@ -18,6 +18,10 @@ final class EngineAccess: Sendable {
   let engine: ExecutionEngine
   /// Whether what the engine cannot run for reasons of its own is run here.
   let fallsBack: Bool
+  private let offers: Set<WorkspaceSettings.Offer>
+  private let properties: [PlatformProperty]
+  /// Told how an action stands.
+  let stage: @Sendable (Label, Stage) -> Void
   private let store: Store
   private let layers: LayerFolders
   private let trees = Mutex<[[Digest]: Task<DirectoryArtifact, any Error>]>([:])
@@ -25,9 +29,55 @@ final class EngineAccess: Sendable {
   private let lost = Mutex<RemoteFailure?>(nil)
   let locals: Permits
 
-  init(_ engine: ExecutionEngine, fallsBack: Bool, store: Store, layers: LayerFolders) {
-    (self.engine, self.fallsBack, self.store, self.layers) = (engine, fallsBack, store, layers)
+  init(
+    _ opened: OpenedEngine, store: Store, layers: LayerFolders, stage: @escaping @Sendable (Label, Stage) -> Void
+  ) {
+    (engine, fallsBack, offers, properties) = (opened.client, opened.fallsBack, opened.offers, opened.properties)
+    (self.store, self.layers, self.stage) = (store, layers, stage)
     locals = Permits(Host.cores)
+  }
+
+  /// Where an action stands that is not run here.
+  enum Stage: String, Sendable {
+    /// Its inputs go to the engine.
+    case uploading
+    case queued
+    case running
+    /// Its outputs come from the engine.
+    case fetching
+  }
+
+  /// Whether the engine can run it: what reads an open file, or needs what the engine does not offer, stays here.
+  func takes(_ target: Target) -> Bool {
+    let declaration = target.declaration
+    guard [.action, .test].contains(target.rule), declaration.stdin == nil else { return false }
+    if (declaration.network?.value ?? .none) != .none, !offers.contains(.network) { return false }
+    if !declaration.secrets.isEmpty, !offers.contains(.secrets) { return false }
+    return target.platform.map { offers.contains(.platform($0)) } ?? true
+  }
+
+  /// The platform properties of an action: those of the workspace, and over them those of its target.
+  func properties(of target: Target, resources: Resources) -> [REAPIPlatform.Property] {
+    var values: [String: String] = [:]
+    for property in properties + target.declaration.properties {
+      values[property.name] = property.value.filled { placeholder in
+        switch placeholder {
+        case .cpu: resources.cpu.map { "\(Int($0.rounded(.up)))" }
+        case .memory: resources.memory.map { "\($0)" }
+        case .platform: target.platform ?? Workspace.platform
+        case .kind: target.kind
+        case .rule: target.rule.rawValue
+        case .label: target.label.description
+        case .network: target.declaration.network?.value == .host ? "on" : nil
+        case .secrets: target.declaration.secrets.map(\.name.value).joined(separator: ",")
+        }
+      }
+    }
+    return values.sorted { $0.key.utf8.lexicographicallyPrecedes($1.key.utf8) }.map { name, value in
+      var property = REAPIPlatform.Property()
+      (property.name, property.value) = (name, value)
+      return property
+    }
   }
 
   var failure: RemoteFailure? { lost.withLock { $0 } }
@@ -71,15 +121,9 @@ final class EngineAccess: Sendable {
 }
 
 extension CommandExecution {
-  /// Whether an engine can run it: what needs the network, a secret, an open file or another platform stays here.
-  static func isForEngines(_ target: Target) -> Bool {
-    [.action, .test].contains(target.rule) && target.platform == nil && target.declaration.secrets.isEmpty
-      && target.declaration.stdin == nil && (target.declaration.network?.value ?? .none) == .none
-  }
-
   /// Runs it once, on the engine if there is one for it; the record is stored by the caller.
   func run(attempt: Int, with access: EngineAccess?) async throws -> ActionRecord {
-    guard let access, Self.isForEngines(target) else { return try await run(attempt: attempt) }
+    guard let access, access.takes(target) else { return try await run(attempt: attempt) }
     var failure = access.failure
     if failure == nil {
       do { return try await run(attempt: attempt, on: access) } catch let lost as RemoteFailure {
@@ -112,11 +156,20 @@ extension CommandExecution {
     let limits = try timeLimit()
     let action = EngineActionBuilder(self)
     let described = try EngineAction(
-      action.command(isCheck: check != nil), inputRoot: try await inputRoot(access), timeout: limits, into: store)
+      action.command(isCheck: check != nil, access.properties(of: target, resources: resources)),
+      inputRoot: try await inputRoot(access), timeout: limits, into: store)
     let started = Self.now()
     let answer: ExecutionEngine.Answer
     do throws(RemoteFailure) {
-      answer = try await access.engine.run(described, from: store, time: .seconds(limits))
+      access.stage(target.label, .uploading)
+      answer = try await access.engine.run(described, from: store, time: .seconds(limits)) { [target] stage in
+        switch stage {
+        case .queued: access.stage(target.label, .queued)
+        case .executing: access.stage(target.label, .running)
+        case .completed: access.stage(target.label, .fetching)
+        case .unknown, .cacheCheck, .UNRECOGNIZED: break
+        }
+      }
     } catch {
       if error.reason == .cancelled { throw CancellationError() }
       throw error
@@ -172,10 +225,14 @@ extension CommandExecution {
     return (0..<1 << 40).contains(milliseconds) ? milliseconds : nil
   }
 
-  private func timeLimit() throws -> Int {
-    let general = workspace.settings.defaults[target.rule] ?? Resources()
-    return Int(target.declaration.resources.timeout ?? general.timeout ?? 600)
+  /// What is written at the target, else of its rule in the workspace.
+  private var resources: Resources {
+    var resources = target.declaration.resources
+    if let general = workspace.settings.defaults[target.rule] { resources.fill(from: general) }
+    return resources
   }
+
+  private func timeLimit() throws -> Int { resources.timeout ?? 600 }
 
   /// The image's tree, hidden where inputs lie.
   private func inputRoot(_ access: EngineAccess) async throws -> DirectoryArtifact {
@@ -205,7 +262,7 @@ extension CommandExecution {
 
     init(_ execution: CommandExecution) { self.execution = execution }
 
-    func command(isCheck: Bool) -> REAPICommand {
+    func command(isCheck: Bool, _ properties: [REAPIPlatform.Property]) -> REAPICommand {
       let action = execution.action
       var command = REAPICommand()
       let arguments = isCheck ? action.image.run.entrypoint + action.arguments.dropFirst() : action.arguments
@@ -220,6 +277,7 @@ extension CommandExecution {
       var paths = action.outputs.map(\.path)
       if execution.target.rule == .test { paths.append(CommandExecution.junitName) }
       command.outputPaths = paths.sorted { $0.utf8.lexicographicallyPrecedes($1.utf8) }
+      if !properties.isEmpty { command.platform.properties = properties }
       return command
     }
   }

@@ -44,7 +44,8 @@ extension Session {
       throw Diagnostic.error("the URL of an engine starts with grpc:// or grpcs://, not as `\(address)` does")
     }
     return OpenedEngine(
-      client: try ExecutionEngine(address, access), fallsBack: settings?.fallback ?? false)
+      client: try ExecutionEngine(address, access), fallsBack: settings?.fallback ?? false,
+      offers: settings?.offers ?? [], properties: settings?.properties ?? [])
   }
 
   private func openRemote(_ options: BuildOptions) throws -> RemoteTier? {
@@ -170,6 +171,8 @@ extension Session {
 package struct OpenedEngine {
   var client: ExecutionEngine
   var fallsBack: Bool
+  var offers: Set<WorkspaceSettings.Offer>
+  var properties: [PlatformProperty]
 }
 
 /// That the remote tier was asked for, and what was found.

@@ -8,6 +8,8 @@ package struct Event: Hashable, Sendable {
     case buildStarted = "build.started"
     case targetPlanned = "target.planned"
     case actionStarted = "action.started"
+    /// Of an action that is not run here: `uploading`, `queued`, `running` or `fetching`, as its reason.
+    case actionStage = "action.stage"
     case actionOutput = "action.output"
     case actionFinished = "action.finished"
     case cacheWarning = "cache.warning"

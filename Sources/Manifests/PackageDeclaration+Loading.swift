@@ -104,7 +104,7 @@ private struct PackageLoader {
 
 extension Resources {
   /// Takes what is not set here from `defaults`.
-  mutating func fill(from defaults: Resources) {
+  package mutating func fill(from defaults: Resources) {
     timeout = timeout ?? defaults.timeout
     cpu = cpu ?? defaults.cpu
     memory = memory ?? defaults.memory

@@ -29,9 +29,9 @@ package enum Rule: String, CaseIterable, Hashable, Sendable {
         .config, .timeout, .platforms,
       ]
     case .pull: return all + [.image]
-    case .action: return all + command
+    case .action: return all + command + [.properties]
     case .image: return all + [.base, .layers, .config, .platforms]
-    case .test: return all + command + [.flaky, .freshness]
+    case .test: return all + command + [.properties, .flaky, .freshness]
     case .suite: return all + [.tests]
     case .publish: return all + [.image, .metadata]
     }
@@ -59,7 +59,7 @@ package enum Attribute: String, CaseIterable, Hashable, Sendable {
   case rule, `if`, needs, when
   case srcs
   case inputs, image, run, stdin, outputs, env, cwd, network
-  case timeout, cpu, memory, processes, scratch, retries, secrets
+  case timeout, cpu, memory, processes, scratch, retries, secrets, properties
   case plan, urls, flaky, freshness
   case base, layers, config, platforms
   case suite, packages, exclude, customize, components, variant, mirror, keyring, lock, snapshot

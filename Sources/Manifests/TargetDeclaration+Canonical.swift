@@ -46,6 +46,7 @@ extension TargetDeclaration {
     add(.scratch, resources.scratch.map { String($0) })
     add(.retries, resources.retries.map { String($0) })
     if !secrets.isEmpty { add(.secrets, array(secrets.map { marked($0.name.value, $0.isOptional) })) }
+    if !properties.isEmpty { add(.properties, object(properties.map { ($0.name, JSONText.string($0.value.text)) })) }
     add(.plan, string(plan))
     if !urls.isEmpty {
       // The place that bytes come from does not decide what they are.

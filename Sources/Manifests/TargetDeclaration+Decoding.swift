@@ -106,6 +106,7 @@ extension Decoder {
     }
     target.network = choice(fields["network"], "network")
     for node in fields.all("secrets") { target.secrets += list(node, "`secrets`") { $0.secret($1, $2) } }
+    target.properties = properties(fields["properties"])
     target.plan = label(fields["plan"], "`plan`")
     target.urls = entries(fields["urls"], "`urls`").compactMap { download($0) }
     target.isFlaky = boolean(fields["flaky"], "`flaky`") ?? false
@@ -182,6 +183,28 @@ extension Decoder {
     case .scalar:
       expected("a list or a mapping", for: "`inputs`", found: resolved)
       return []
+    }
+  }
+
+  /// Of an engine or of a target that may run on one.
+  mutating func properties(_ node: Node?) -> [PlatformProperty] {
+    entries(node, "`properties`").compactMap { pair in
+      guard !isRemoval(pair) else { return nil }
+      if pair.name.isEmpty { error("a property has no name", at: pair.value) }
+      let what: Subject = "property `\(Diagnostic.shortened(pair.name))`"
+      // What stands in `${…}` is filled in for each action.
+      guard let text = literally({ $0.text(pair.value, what) }) else { return nil }
+      do throws(PropertyTemplate.Unknown) {
+        return PlatformProperty(name: pair.name, value: try PropertyTemplate(text.value))
+      } catch {
+        let names = PropertyTemplate.Placeholder.allCases.map(\.rawValue)
+        let hint =
+          didYouMean(error.name, among: names).map { "did you mean `${\($0)}`?" }
+          ?? "it is one of \(names.map { "`${\($0)}`" }.joined(separator: ", "))"
+        report(
+          .error("unknown value `${\(Diagnostic.shortened(error.name))}`", at: pair.value.place.span, hints: [hint]))
+        return nil
+      }
     }
   }
 

@@ -26,6 +26,8 @@ package struct TargetDeclaration: Sendable {
   package var network: Located<Network>?
   package var resources = Resources()
   package var secrets: [Secret] = []
+  /// Only action, test: platform properties for an engine, beside those of the workspace.
+  package var properties: [PlatformProperty] = []
   /// Only fetch: the label of its plan.
   package var plan: Located<String>?
   /// Only fetch: what is fetched in process, without a command.

@@ -169,12 +169,34 @@ extension Decoder {
   }
 
   private mutating func executor(_ node: Node) -> WorkspaceSettings.Executor? {
-    guard let fields = fields(node, "`executor`", known: ["url", "image", "fallback"]) else { return nil }
+    guard let fields = fields(node, "`executor`", known: ["url", "image", "fallback", "offers", "properties"]) else {
+      return nil
+    }
     if fields["url"] == nil { error("`executor` needs `url`", at: node) }
     let url = url(fields["url"], "`url`", schemes: ["grpc", "grpcs"])
     let image: WorkspaceSettings.Executor.Image? = choice(fields["image"], "image")?.value
     let fallback = boolean(fields["fallback"], "`fallback`")
-    return url.map { .init(url: $0, image: image ?? .inputRoot, fallback: fallback ?? false) }
+    let offers = list(fields["offers"], "`offers`") { $0.offer($1, $2) }
+    let properties = properties(fields["properties"])
+    return url.map {
+      .init(
+        url: $0, image: image ?? .inputRoot, fallback: fallback ?? false, offers: Set(offers), properties: properties)
+    }
+  }
+
+  private mutating func offer(_ node: Node, _ what: Subject) -> WorkspaceSettings.Offer? {
+    guard let text = string(node, what) else { return nil }
+    switch text.value {
+    case "network": return .network
+    case "secrets": return .secrets
+    case let platform where PlatformText.isPlatform(platform): return .platform(PlatformText.normalized(platform))
+    default:
+      report(
+        .error(
+          "an engine cannot offer `\(Diagnostic.shortened(text.value))`", at: text.span,
+          hints: ["it is one of `network`, `secrets`, or a platform such as `linux/arm64`"]))
+      return nil
+    }
   }
 
   private mutating func defaults(_ pair: Node.Pair, _ settings: inout WorkspaceSettings) {

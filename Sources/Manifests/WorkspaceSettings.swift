@@ -80,5 +80,19 @@ package struct WorkspaceSettings: Sendable {
     package var url: Located<String>
     package var image: Image
     package var fallback: Bool
+    /// What else its workers can do.
+    package var offers: Set<Offer> = []
+    /// Of every action.
+    package var properties: [PlatformProperty] = []
+  }
+
+  /// What keeps an action from an engine that does not offer it.
+  package enum Offer: Hashable, Sendable {
+    /// The network, for tests that may use it.
+    case network
+    /// Secrets, of which it is told the names: the files are the workers' own.
+    case secrets
+    /// `linux/arm64`.
+    case platform(String)
   }
 }

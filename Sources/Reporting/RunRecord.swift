@@ -76,7 +76,7 @@ package final class RunRecorder: EventSink {
           state.record.targets.append(RunRecord.Target(label: label))
         }
         Self.note(event, &state.record.targets[position])
-      case .buildStarted, .targetPlanned, .actionOutput: break
+      case .buildStarted, .targetPlanned, .actionStage, .actionOutput: break
       }
     }
   }

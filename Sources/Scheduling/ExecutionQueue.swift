@@ -55,7 +55,9 @@ struct ExecutionQueue {
   }
 
   /// The next execution that fits, taken out, its resources or its slot taken; `nil` when none fits.
-  mutating func startNext() -> (id: Int, place: Scheduler.Place)? {
+  ///
+  /// - Parameter takesGuests: Whether what may run elsewhere may run here too.
+  mutating func startNext(takesGuests: Bool = true) -> (id: Int, place: Scheduler.Place)? {
     let hasRoom = running < jobs && !exclusiveRuns
     guard count > 0, hasRoom || runningElsewhere < slots else { return nil }
     var best: (shape: Int, id: Int, priority: Double)?
@@ -63,7 +65,7 @@ struct ExecutionQueue {
       guard let first = shape.heap.first else { continue }
       let isGuest = shape.mayRunElsewhere
       let fitsHere =
-        hasRoom && (!isGuest || guests < jobs - 1)
+        hasRoom && (!isGuest || takesGuests && guests < jobs - 1)
         && (shape.exclusive ? running == 0 : shape.resources.fits(beside: used, in: capacity))
       guard fitsHere || (shape.mayRunElsewhere && runningElsewhere < slots) else { continue }
       if let found = best {

@@ -52,6 +52,10 @@ package struct Scheduler: Sendable {
   private var isCancelled = false
   /// Of what runs and could run in a slot of an engine.
   private var places: [Int: Place] = [:]
+  /// Seconds of what has not ended: what can run nowhere but here, and what can.
+  private var unfinished = (here: 0.0, elsewhere: 0.0)
+  private let jobs: Int
+  private let slots: Int
   /// A failure has stopped all that is not `essential`.
   private var isDraining = false
   /// Nodes that a `when: {failed: L}` that has come true waits for.
@@ -64,6 +68,7 @@ package struct Scheduler: Sendable {
     let plan = try Plan(nodes: nodes, wanted: wanted)
     self.nodes = nodes
     self.keepGoing = keepGoing
+    (self.jobs, self.slots) = (max(1, jobs), slots)
     priorities = plan.priorities
     successors = plan.successors
     successorStart = plan.successorStart
@@ -94,7 +99,10 @@ package struct Scheduler: Sendable {
   /// an engine.
   package mutating func startExecutions() -> [Int] {
     var result: [Int] = []
-    while let (id, place) = queue.startNext() {
+    // Help with the engine's work is none where it is done before this machine is.
+    let takesGuests =
+      slots == 0 || unfinished.here / Double(jobs) <= unfinished.elsewhere / Double(slots)
+    while let (id, place) = queue.startNext(takesGuests: takesGuests) {
       move(id, to: .running)
       if place != .here { places[id] = place }
       result.append(id)
@@ -193,6 +201,16 @@ package struct Scheduler: Sendable {
     phaseCounts[Int(now.rawValue)] -= 1
     phaseCounts[Int(next.rawValue)] += 1
     phases[id] = next
+    if now == .unwanted { count(id, 1) } else if next.isFinal { count(id, -1) }
+  }
+
+  private mutating func count(_ id: Int, _ sign: Double) {
+    guard slots > 0, nodes[id].cost.isFinite else { return }
+    if nodes[id].mayRunElsewhere {
+      unfinished.elsewhere += sign * nodes[id].cost
+    } else {
+      unfinished.here += sign * nodes[id].cost
+    }
   }
 
   private mutating func becomeReady(_ id: Int) {

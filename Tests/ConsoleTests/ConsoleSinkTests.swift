@@ -190,6 +190,18 @@ import Testing
     #expect(stage.memory.writes == ["Built 1 target in 99ms: 1 executed\n"])
   }
 
+  @Test func `what an engine runs shows where it stands`() {
+    let stage = Stage(live: true)
+    stage.emit(at: 0, Event(.buildStarted, targets: 2))
+    stage.emit(at: 5, Event(.actionStarted, label: unit))
+    for (time, reason) in [(10, "uploading"), (2000, "queued"), (4000, "running")] {
+      stage.emit(at: time, Event(.actionStage, label: unit, reason: reason))
+      stage.tick(at: time + 1000)
+      #expect(stage.memory.text.contains("\(unit) (\(reason), "), "\(stage.memory.text)")
+    }
+    stage.emit(at: 6000, Event(.actionStage, label: "//a:unknown", reason: "queued"))
+  }
+
   @Test func `there are at most ten pictures a second, each of them one write`() {
     let stage = Stage(live: true)
     stage.emit(at: 0, Event(.buildStarted, targets: 2000))

@@ -115,6 +115,30 @@ import Testing
     #expect(without.status == 3, "\(without.error)")
   }
 
+  @Test func `what an engine does not offer stays here, and what it offers is asked for by properties`() throws {
+    // Whoever reaches the engine's own port is in the network of the machine.
+    let reach = "nc -w 1 127.0.0.1 \(casd.port) </dev/null >/dev/null 2>&1"
+    let settings = try here.read("slipway.yaml")
+    func stages(_ executor: String) throws -> [String: Int] {
+      try here.write("slipway.yaml", settings + "executor: \(executor)\n")
+      try here.write(
+        "net/targets.yaml",
+        """
+        targets:
+          open: {rule: test, image: //base:image, network: host, env: {RUN: "\(executor.count)"}, run: [sh, -c, '\(reach)']}
+          closed: {rule: test, image: //base:image, env: {RUN: "\(executor.count)"}, run: [sh, -c, '! \(reach)']}
+
+        """)
+      let built = try here.build(["//net:open", "//net:closed"], options: [])
+      #expect(built.status == 0, "\(built.error)")
+      return built.events.rows.filter { $0["type"] == "action.stage" && $0["reason"] == "uploading" }
+        .reduce(into: [:]) { $0[$1["label"] ?? "", default: 0] += 1 }
+    }
+    #expect(try stages("{url: \"\(url)\"}") == ["//net:closed": 1])
+    let offered = "{url: \"\(url)\", offers: [network], properties: {network: \"${network}\"}}"
+    #expect(try stages(offered) == ["//net:open": 1, "//net:closed": 1])
+  }
+
   @Test func `an engine that is killed in the middle and started again costs nothing but time`() throws {
     try here.write(
       "slow/targets.yaml",

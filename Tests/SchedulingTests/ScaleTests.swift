@@ -32,11 +32,39 @@ import Testing
     return nodes
   }
 
+  /// Milliseconds of this repository's own connectors, as a run without a cache recorded them; images without those whose
+  /// base was new.
+  private static let recorded = (
+    actions: [
+      123, 129, 131, 131, 135, 136, 139, 144, 145, 158, 168, 176, 204, 207, 209, 229, 831, 879, 892, 918, 955, 1001,
+      1055, 7008,
+    ],
+    images: [3, 4, 4, 11, 12],
+    tests: [
+      115, 119, 121, 122, 123, 125, 129, 130, 134, 135, 136, 137, 139, 143, 253, 256, 259, 272, 293, 608, 680, 793,
+      1049, 1062, 10447,
+    ]
+  )
+
+  /// The same shape, with times drawn from those.
+  private static func recordedConnectors(_ count: Int, seed: UInt64) -> [Scheduler.Node] {
+    var random = SeededGenerator(seed: seed)
+    var nodes = connectors(count, seed: seed)
+    for id in nodes.indices.dropFirst() {
+      let times =
+        !nodes[id].mayRunElsewhere ? recorded.images : nodes[id].dependencies == [0] ? recorded.actions : recorded.tests
+      nodes[id].cost = Double(times.randomElement(using: &random) ?? 0) / 1000
+    }
+    return nodes
+  }
+
   private struct Run {
     var makespan = 0.0
     /// Seconds of this thread.
     var cpu = 0.0
+    /// Of what engines can run, and of what only the client can.
     var work = 0.0
+    var ownWork = 0.0
     var longest = 0.0
   }
 
@@ -45,7 +73,7 @@ import Testing
     var ends = [Double](repeating: 0, count: nodes.count)
     for (id, node) in nodes.enumerated() {
       ends[id] = (node.dependencies.map { ends[$0] }.max() ?? 0) + node.cost
-      if node.mayRunElsewhere { result.work += node.cost }
+      if node.mayRunElsewhere { result.work += node.cost } else { result.ownWork += node.cost }
     }
     result.longest = ends.max() ?? 0
     let start = Self.processorTime()
@@ -85,12 +113,31 @@ import Testing
     throws
   {
     for seed: UInt64 in 1...3 {
-      let run = try Self.run(Self.connectors(count, seed: seed), workers: workers)
-      let bound = max(run.longest, run.work / Double(workers))
-      #expect(run.makespan <= 1.1 * bound, "\(run), at best \(bound) s")
-      #expect(run.cpu <= 0.05 * run.makespan, "\(run)")
-      print(
-        "\(count) connectors, \(workers) workers: \(run.makespan / bound) of \(bound) s, \(run.cpu) s of the client")
+      for (name, nodes) in [
+        ("drawn", Self.connectors(count, seed: seed)), ("recorded", Self.recordedConnectors(count, seed: seed)),
+      ] {
+        let run = try Self.run(nodes, workers: workers)
+        let work = run.work / Double(workers)
+        // Two jobs of the client make all images. Where those are what all wait for, the longest first is not best.
+        let isHeldUp = run.ownWork / 2 > max(run.longest, work)
+        let bound = max(run.longest, work, run.ownWork / 2)
+        #expect(run.makespan <= (isHeldUp ? 1.2 : 1.1) * bound, "\(name): \(run), at best \(bound) s")
+        if workers <= 100 { #expect(run.cpu <= 0.05 * run.makespan, "\(name): \(run)") }
+        print(
+          "\(name): \(count) connectors, \(workers) workers: \(run.makespan / bound) of \(bound) s, \(run.cpu) s of the client"
+        )
+      }
+    }
+  }
+
+  /// Of a process that has all of the tests loaded besides.
+  @Test func `the client keeps below 200 MB with 6,000 connectors on 1,000 workers`() async {
+    await #expect(processExitsWith: .success) {
+      _ = try Self.run(Self.connectors(6_000, seed: 1), workers: 1_000)
+      var usage = rusage()
+      getrusage(__rusage_who_t(RUSAGE_SELF.rawValue), &usage)
+      print("\(usage.ru_maxrss >> 10) MB")
+      #expect(usage.ru_maxrss < 200 << 10, "\(usage.ru_maxrss >> 10) MB")
     }
   }
 }
