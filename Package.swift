@@ -83,7 +83,8 @@ let package = Package(
     module(
       "RemoteCaching",
       [
-        "Diagnostics", "Digests", "Files", "Caching", "Distribution", "RemoteExecutionAPI", system, http, nio, nioHTTP,
+        "Diagnostics", "Digests", "Files", "Caching", "CArchive", "Distribution", "RemoteExecutionAPI", system, http,
+        nio, nioHTTP,
         nioTLS, crypto, protobuf, grpc, grpcTransport,
       ]),
     module(

@@ -72,6 +72,8 @@ FORWARD(int, archive_read_support_filter_zstd, (Archive * a), (a))
 FORWARD(int, archive_read_support_format_empty, (Archive * a), (a))
 FORWARD(int, archive_read_support_format_raw, (Archive * a), (a))
 FORWARD(int, archive_read_support_format_tar, (Archive * a), (a))
+FORWARD(int, archive_filter_code, (Archive * a, int number), (a, number))
+FORWARD(int, archive_read_open_memory, (Archive * a, const void *bytes, size_t count), (a, bytes, count))
 FORWARD(int, archive_read_open,
         (Archive * a, void *data, archive_open_callback *open, archive_read_callback *read,
          archive_close_callback *close),
@@ -85,6 +87,7 @@ FORWARD(int, archive_write_free, (Archive * a), (a))
 FORWARD(int, archive_write_close, (Archive * a), (a))
 FORWARD(int, archive_write_fail, (Archive * a), (a))
 FORWARD(int, archive_write_add_filter_gzip, (Archive * a), (a))
+FORWARD(int, archive_write_add_filter_zstd, (Archive * a), (a))
 FORWARD(int, archive_write_add_filter_none, (Archive * a), (a))
 FORWARD(int, archive_write_set_format_pax_restricted, (Archive * a), (a))
 FORWARD(int, archive_write_set_format_raw, (Archive * a), (a))

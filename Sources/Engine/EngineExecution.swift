@@ -155,8 +155,10 @@ extension CommandExecution {
     let check = try protocolCommand()
     let limits = try timeLimit()
     let action = EngineActionBuilder(self)
+    let command = try await access.engine.worded(
+      action.command(isCheck: check != nil, access.properties(of: target, resources: resources)))
     let described = try EngineAction(
-      action.command(isCheck: check != nil, access.properties(of: target, resources: resources)),
+      command,
       inputRoot: try await inputRoot(access), timeout: limits, into: store)
     let started = Self.now()
     let answer: ExecutionEngine.Answer

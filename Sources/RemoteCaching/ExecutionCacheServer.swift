@@ -14,7 +14,7 @@ package final class ExecutionCacheServer: RemoteServer {
   private typealias Stream = ByteStreamByteStream.Method
 
   private let channel: ExecutionChannel
-  private let limits = Mutex<Task<Result<Int, RemoteFailure>, Never>?>(nil)
+  private let known = Mutex<Task<Result<Capabilities, RemoteFailure>, Never>?>(nil)
   /// Of one message of a ByteStream.
   private static let pieceSize = 1 << 20
   /// Digests in one question: some 80 bytes each.
@@ -40,25 +40,35 @@ package final class ExecutionCacheServer: RemoteServer {
 
   // MARK: Capabilities
 
-  /// How many bytes of blobs one message may hold.
-  ///
+  package struct Capabilities: Sendable {
+    /// How many bytes of blobs one message may hold.
+    package var batchBytes: Int
+    /// Whether blobs may travel in Zstandard frames: one by one, or read together; and written together.
+    package var compresses = false
+    package var compressesUpdates = false
+    /// Whether it runs actions; nil of one that does not tell.
+    package var executes: Bool?
+    /// Whether version 2.0 of the API is its newest, which knows no `output_paths`.
+    package var isOfFirstVersion = false
+  }
+
   /// Asked for with the first blob; whoever only looks up results needs no answer.
-  private func batchLimit() async throws(RemoteFailure) -> Int {
-    let task = limits.withLock { limits in
-      if let limits { return limits }
+  package func capabilities() async throws(RemoteFailure) -> Capabilities {
+    let task = known.withLock { known in
+      if let known { return known }
       let task = Task { await self.askCapabilities() }
-      limits = task
+      known = task
       return task
     }
     switch await task.value {
-    case .success(let limit): return limit
+    case .success(let capabilities): return capabilities
     case .failure(let failure):
-      limits.withLock { $0 = nil }
+      known.withLock { $0 = nil }
       throw failure
     }
   }
 
-  private func askCapabilities() async -> Result<Int, RemoteFailure> {
+  private func askCapabilities() async -> Result<Capabilities, RemoteFailure> {
     let method = REAPICapabilities.Method.GetCapabilities.descriptor
     var request = REAPIGetCapabilitiesRequest()
     request.instanceName = channel.instance
@@ -72,7 +82,12 @@ package final class ExecutionCacheServer: RemoteServer {
         throw channel.failure(.server, method, "the server speaks only version \(found.lowApiVersion.major) of the API")
       }
       let limit = Int(clamping: cache.maxBatchTotalSizeBytes)
-      return .success(limit > 0 ? min(limit, batchBytes) : batchBytes)
+      var capabilities = Capabilities(batchBytes: limit > 0 ? min(limit, batchBytes) : batchBytes)
+      capabilities.compresses = cache.supportedCompressors.contains(.zstd) && Zstandard.isThere
+      capabilities.compressesUpdates = cache.supportedBatchUpdateCompressors.contains(.zstd) && Zstandard.isThere
+      if found.hasExecutionCapabilities { capabilities.executes = found.executionCapabilities.execEnabled }
+      capabilities.isOfFirstVersion = found.highApiVersion.major == 2 && found.highApiVersion.minor == 0
+      return .success(capabilities)
     } catch { return .failure(error) }
   }
 
@@ -121,23 +136,27 @@ package final class ExecutionCacheServer: RemoteServer {
   }
 
   package func fetch(_ blobs: [RemoteBlob], into store: Store) async throws(RemoteFailure) -> Set<RemoteBlob> {
-    let limit = try await batchLimit()
+    let capabilities = try await capabilities()
+    let limit = capabilities.batchBytes
     var came: Set<RemoteBlob> = []
     for batch in packed(blobs, limit: limit) {
       if batch.count == 1, let blob = batch.first, blob.size > limit {
         if try await stream(blob, into: store) { came.insert(blob) }
       } else {
-        came.formUnion(try await fetchTogether(batch, into: store))
+        came.formUnion(try await fetchTogether(batch, into: store, compressed: capabilities.compresses))
       }
     }
     return came
   }
 
-  private func fetchTogether(_ blobs: [RemoteBlob], into store: Store) async throws(RemoteFailure) -> Set<RemoteBlob> {
+  private func fetchTogether(_ blobs: [RemoteBlob], into store: Store, compressed: Bool)
+    async throws(RemoteFailure) -> Set<RemoteBlob>
+  {
     let method = Storage.BatchReadBlobs.descriptor
     var request = REAPIBatchReadBlobsRequest()
     request.instanceName = channel.instance
     request.digests = blobs.map { REAPIDigest($0.digest, size: $0.size) }
+    if compressed { request.acceptableCompressors = [.zstd] }
     let answer: REAPIBatchReadBlobsResponse = try await channel.ask(
       method, request, size: blobs.reduce(0) { $0 + $1.size })
     let wanted = Dictionary(blobs.map { ($0.digest.hex, $0) }) { first, _ in first }
@@ -148,9 +167,8 @@ package final class ExecutionCacheServer: RemoteServer {
         if response.status.code == Self.notFound { continue }
         throw channel.failure(.server, method, "status \(response.status.code): \(response.status.message)")
       }
-      let bytes = response.data
       // Wrong bytes are as good as none, and are never put under any name.
-      guard response.compressor == .identity, bytes.count == blob.size,
+      guard let bytes = Self.bytes(response, size: blob.size), bytes.count == blob.size,
         bytes.withUnsafeBytes({ Digest(of: $0) }) == blob.digest
       else { continue }
       try locally {
@@ -161,6 +179,14 @@ package final class ExecutionCacheServer: RemoteServer {
       came.insert(blob)
     }
     return came
+  }
+
+  private static func bytes(_ response: REAPIBatchReadBlobsResponse.Response, size: Int) -> Data? {
+    switch response.compressor {
+    case .identity: response.data
+    case .zstd: Zstandard.expanded(response.data, size: size).map { Data($0) }
+    default: nil
+    }
   }
 
   private func stream(_ blob: RemoteBlob, into store: Store) async throws(RemoteFailure) -> Bool {
@@ -186,15 +212,18 @@ package final class ExecutionCacheServer: RemoteServer {
   }
 
   package func upload(_ blobs: [RemoteBlob], from store: Store) async throws(RemoteFailure) {
-    let limit = try await batchLimit()
+    let capabilities = try await capabilities()
+    let limit = capabilities.batchBytes
     for batch in packed(blobs, limit: limit) {
       if batch.count == 1, let blob = batch.first, blob.size > limit {
-        try await stream(blob, from: store)
+        try await stream(blob, from: store, compressed: capabilities.compresses)
       } else {
         var request = REAPIBatchUpdateBlobsRequest()
         for blob in batch {
           let bytes = try locally { try store.read(blob.digest, limit: limit) }
-          request.requests.append(Self.entry(REAPIDigest(blob.digest, size: blob.size), bytes))
+          request.requests.append(
+            Self.entry(
+              REAPIDigest(blob.digest, size: blob.size), bytes, compressed: capabilities.compressesUpdates))
         }
         for response in try await uploadTogether(request) where response.status.code != 0 {
           throw channel.failure(
@@ -215,32 +244,59 @@ package final class ExecutionCacheServer: RemoteServer {
     return answer.responses
   }
 
-  private static func entry(_ digest: REAPIDigest, _ bytes: [UInt8]) -> REAPIBatchUpdateBlobsRequest.Request {
+  private static func entry(_ digest: REAPIDigest, _ bytes: [UInt8], compressed: Bool = false)
+    -> REAPIBatchUpdateBlobsRequest.Request
+  {
     var entry = REAPIBatchUpdateBlobsRequest.Request()
     entry.digest = digest
-    entry.data = .init(bytes)
+    if compressed, let frame = Zstandard.compressed(bytes) {
+      entry.data = .init(frame)
+      entry.compressor = .zstd
+    } else {
+      entry.data = .init(bytes)
+    }
     return entry
   }
 
-  private func stream(_ blob: RemoteBlob, from store: Store) async throws(RemoteFailure) {
+  private func stream(_ blob: RemoteBlob, from store: Store, compressed: Bool) async throws(RemoteFailure) {
     let method = Stream.Write.descriptor
     let piece = try locally { try FilePiece(store.path(of: blob.digest, executable: false), window: Self.pieceSize) }
-    let name = path("uploads/\(Self.uploadName())/blobs/\(blob.digest)/\(blob.size)")
+    let form = compressed ? "compressed-blobs/zstd" : "blobs"
+    let name = path("uploads/\(Self.uploadName())/\(form)/\(blob.digest)/\(blob.size)")
     let answer: ByteStreamWriteResponse = try await channel.send(method, size: blob.size) {
       (writer: RPCWriter<ByteStreamWriteRequest>, progress) in
       var offset = 0
-      for try await bytes in piece {
+      func send(_ data: Data, isLast: Bool) async throws {
         var request = ByteStreamWriteRequest()
         if offset == 0 { request.resourceName = name }
         request.writeOffset = Int64(offset)
-        request.data = bytes.withUnsafeReadableBytes { Data($0) }
-        offset += bytes.readableBytes
-        request.finishWrite = offset == piece.length
+        request.data = data
+        request.finishWrite = isLast
+        offset += data.count
         try await writer.write(request)
         progress.step()
       }
+      guard compressed else {
+        var length = 0
+        for try await bytes in piece {
+          length += bytes.readableBytes
+          try await send(bytes.withUnsafeReadableBytes { Data($0) }, isLast: length == piece.length)
+        }
+        return
+      }
+      let failure = RemoteFailure(.local, "cannot compress \(blob.digest) for \(self.url)")
+      guard let encoder = Zstandard.Encoder() else { throw failure }
+      for try await bytes in piece {
+        guard bytes.withUnsafeReadableBytes({ encoder.write($0) }) else { throw failure }
+        let frame = encoder.take()
+        if !frame.isEmpty { try await send(Data(frame), isLast: false) }
+        progress.step()
+      }
+      guard let rest = encoder.finish() else { throw failure }
+      try await send(Data(rest), isLast: true)
     }
-    guard answer.committedSize == blob.size else {
+    // Of a compressed one it counts what it took of the frame, or gives -1 if it had the blob.
+    guard compressed || answer.committedSize == blob.size else {
       throw channel.failure(.content, method, "\(answer.committedSize) of \(blob.size) bytes were taken")
     }
   }

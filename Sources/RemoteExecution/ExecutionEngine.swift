@@ -49,6 +49,20 @@ package final class ExecutionEngine: Sendable {
 
   package func close() { channel.close() }
 
+  // MARK: Asking
+
+  /// The command in the words that the engine knows.
+  package func worded(_ command: REAPICommand) async throws(RemoteFailure) -> REAPICommand {
+    var failures = 0
+    var found: ExecutionCacheServer.Capabilities?
+    try await retrying(&failures) { () async throws(RemoteFailure) in found = try await self.cache.capabilities() }
+    if found?.executes == false { throw failure(.unsupported, "the server runs no actions") }
+    guard found?.isOfFirstVersion == true else { return command }
+    var command = command
+    command.outputFiles = command.outputPaths
+    return command
+  }
+
   // MARK: Giving
 
   /// Sees to it that the engine has an action, its command and its input root; gives the bytes that were sent.

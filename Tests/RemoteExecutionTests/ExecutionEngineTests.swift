@@ -172,6 +172,56 @@ import Testing
     #expect(engine.runs == [.execute, .cancel("operation-1")])
   }
 
+  @Test func `blobs travel in frames where the engine takes them, and arrive as they were`() async throws {
+    let small = try store.insert(Array(String(repeating: "small ", count: 2000).utf8))
+    let large = try store.insert(Array(String(repeating: "large enough for a stream ", count: 200_000).utf8))
+    let tiny = try store.insert(Array("tiny".utf8))
+    let blobs = [small, large, tiny].map { RemoteBlob($0.digest, size: $0.size) }
+    let plain = blobs.reduce(0) { $0 + $1.size }
+    let there = try Store(root: folder.appending("there"))
+    for compresses in [false, true] {
+      let engine = FakeEngine { capabilities in
+        guard compresses else { return }
+        capabilities.cacheCapabilities.supportedCompressors = [.zstd]
+        capabilities.cacheCapabilities.supportedBatchUpdateCompressors = [.zstd]
+      }
+      let store = store
+      try await engine.serve(Self.hasty) { client in
+        try await client.cache.upload(blobs, from: store)
+        let came = try await client.cache.fetch([blobs[0], blobs[2]], into: there)
+        #expect(came.count == 2)
+      }
+      for blob in blobs { #expect(try engine.bytes(of: blob.digest) == store.read(blob.digest, limit: blob.size)) }
+      #expect(engine.calls.contains(.stream(compresses ? "compressed-blobs" : "blobs")))
+      if compresses {
+        #expect(engine.travelled < plain / 100, "\(engine.travelled)")
+      } else {
+        #expect(engine.travelled == plain + small.size + tiny.size)
+      }
+    }
+    #expect(try there.read(small.digest, limit: small.size) == store.read(small.digest, limit: small.size))
+  }
+
+  @Test func `a server that says that it runs no actions is not asked to`() async throws {
+    let engine = FakeEngine { $0.executionCapabilities.execEnabled = false }
+    try await engine.serve(Self.hasty) { client in
+      await #expect(throws: RemoteFailure.self) { _ = try await client.worded(REAPICommand()) }
+    }
+    #expect(engine.runs == [])
+  }
+
+  @Test func `output paths are files for an engine of version 2.0, which knows nothing else`() async throws {
+    var command = REAPICommand()
+    command.outputPaths = ["a", "b"]
+    for (minor, files) in [(0, ["a", "b"]), (1, []), (12, [])] {
+      let engine = FakeEngine { ($0.highApiVersion.major, $0.highApiVersion.minor) = (2, Int32(minor)) }
+      try await engine.serve(Self.hasty) { [command] client in
+        let worded = try await client.worded(command)
+        #expect(worded.outputFiles == files && worded.outputPaths == ["a", "b"])
+      }
+    }
+  }
+
   @Test func `stages are told as they come`() async throws {
     let engine = FakeEngine([
       [.stage(.cacheCheck), .stage(.queued), .stage(.executing), .stage(.completed), FakeEngine.done()]

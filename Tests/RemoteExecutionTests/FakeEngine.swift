@@ -3,11 +3,11 @@ import Digests
 import GRPCCore
 import GRPCNIOTransportHTTP2Posix
 import GRPCProtobuf
-import RemoteCaching
 import RemoteExecutionAPI
 import SwiftProtobuf
 import Synchronization
 
+@testable import RemoteCaching
 @testable import RemoteExecution
 
 /// An engine in this process that does what a test says: real messages on a real connection, and no action is run.
@@ -25,22 +25,36 @@ final class FakeEngine: RegistrableRPCService, Sendable {
   }
 
   /// What it was asked, in turn.
-  enum Call: Equatable, Sendable { case execute, wait(String), cancel(String), ping, missing(Int), update(Int) }
+  enum Call: Equatable, Sendable {
+    case execute, wait(String), cancel(String), ping, missing(Int), update(Int), read(Int), stream(String)
+  }
 
   private struct State {
     var executes: [[Step]]
     var waits: [[Step]]
     var calls: [Call] = []
-    var blobs: Set<String> = []
+    var blobs: [String: [UInt8]] = [:]
+    /// Bytes of blobs as they travelled.
+    var travelled = 0
     var isSilent = false
   }
 
   private let state: Mutex<State>
+  private let capabilities: REAPIServerCapabilities
 
   /// - Parameters:
   ///   - executes: Of each call of Execute in turn; the last goes for all further ones.
   ///   - waits: Likewise of WaitExecution.
-  init(_ executes: [[Step]], waits: [[Step]] = []) { state = Mutex(State(executes: executes, waits: waits)) }
+  ///   - capable: What it says of itself, beside that it knows SHA-256.
+  init(
+    _ executes: [[Step]] = [[]], waits: [[Step]] = [], capable: (inout REAPIServerCapabilities) -> Void = { _ in }
+  ) {
+    state = Mutex(State(executes: executes, waits: waits))
+    var capabilities = REAPIServerCapabilities()
+    capabilities.cacheCapabilities.digestFunctions = [.sha256]
+    capable(&capabilities)
+    self.capabilities = capabilities
+  }
 
   var calls: [Call] { state.withLock { $0.calls } }
 
@@ -49,7 +63,7 @@ final class FakeEngine: RegistrableRPCService, Sendable {
     calls.filter {
       switch $0 {
       case .execute, .wait, .cancel: true
-      case .ping, .missing, .update: false
+      case .ping, .missing, .update, .read, .stream: false
       }
     }
   }
@@ -57,7 +71,22 @@ final class FakeEngine: RegistrableRPCService, Sendable {
   /// From now on it answers no question; streams go on.
   func fallSilent() { state.withLock { $0.isSilent = true } }
 
-  func lose(_ digest: Digest) { state.withLock { _ = $0.blobs.remove(digest.hex) } }
+  func lose(_ digest: Digest) { state.withLock { $0.blobs[digest.hex] = nil } }
+
+  var travelled: Int { state.withLock { $0.travelled } }
+
+  func bytes(of digest: Digest) -> [UInt8]? { state.withLock { $0.blobs[digest.hex] } }
+
+  /// Takes a blob as it came; false for what is not what its name says.
+  private func take(_ bytes: [UInt8], _ digest: REAPIDigest, isCompressed: Bool) -> Bool {
+    let plain = isCompressed ? Zstandard.expanded(bytes, size: Int(digest.sizeBytes)) : bytes
+    guard let plain, REAPIDigest(of: plain) == digest else { return false }
+    state.withLock { state in
+      state.travelled += bytes.count
+      state.blobs[digest.hash] = plain
+    }
+    return true
+  }
 
   static func done(_ output: String = "", status: Int32 = 0) -> Step {
     var response = REAPIExecuteResponse()
@@ -80,16 +109,14 @@ final class FakeEngine: RegistrableRPCService, Sendable {
     answer(&router, REAPICapabilities.Method.GetCapabilities.descriptor) {
       (_: REAPIGetCapabilitiesRequest) -> REAPIServerCapabilities in
       try await self.note(.ping)
-      var capabilities = REAPIServerCapabilities()
-      capabilities.cacheCapabilities.digestFunctions = [.sha256]
-      return capabilities
+      return self.capabilities
     }
     answer(&router, REAPIContentAddressableStorage.Method.FindMissingBlobs.descriptor) {
       (request: REAPIFindMissingBlobsRequest) -> REAPIFindMissingBlobsResponse in
       try await self.note(.missing(request.blobDigests.count))
       var answer = REAPIFindMissingBlobsResponse()
       answer.missingBlobDigests = self.state.withLock { state in
-        request.blobDigests.filter { !state.blobs.contains($0.hash) }
+        request.blobDigests.filter { state.blobs[$0.hash] == nil }
       }
       return answer
     }
@@ -97,16 +124,34 @@ final class FakeEngine: RegistrableRPCService, Sendable {
       (request: REAPIBatchUpdateBlobsRequest) -> REAPIBatchUpdateBlobsResponse in
       try await self.note(.update(request.requests.count))
       var answer = REAPIBatchUpdateBlobsResponse()
-      self.state.withLock { state in
-        for blob in request.requests {
-          state.blobs.insert(blob.digest.hash)
-          var one = REAPIBatchUpdateBlobsResponse.Response()
-          one.digest = blob.digest
-          answer.responses.append(one)
-        }
+      for blob in request.requests {
+        var one = REAPIBatchUpdateBlobsResponse.Response()
+        one.digest = blob.digest
+        if !self.take(Array(blob.data), blob.digest, isCompressed: blob.compressor == .zstd) { one.status.code = 3 }
+        answer.responses.append(one)
       }
       return answer
     }
+    answer(&router, REAPIContentAddressableStorage.Method.BatchReadBlobs.descriptor) {
+      (request: REAPIBatchReadBlobsRequest) -> REAPIBatchReadBlobsResponse in
+      try await self.note(.read(request.digests.count))
+      var answer = REAPIBatchReadBlobsResponse()
+      for digest in request.digests {
+        var one = REAPIBatchReadBlobsResponse.Response()
+        one.digest = digest
+        if let bytes = self.state.withLock({ $0.blobs[digest.hash] }) {
+          let frame = request.acceptableCompressors.contains(.zstd) ? Zstandard.compressed(bytes) : nil
+          one.compressor = frame == nil ? .identity : .zstd
+          one.data = .init(frame ?? bytes)
+          self.state.withLock { $0.travelled += one.data.count }
+        } else {
+          one.status.code = 5
+        }
+        answer.responses.append(one)
+      }
+      return answer
+    }
+    registerStreams(&router)
     answer(&router, LongRunningOperations.Method.CancelOperation.descriptor) {
       (request: LongRunningCancelOperationRequest) -> Google_Protobuf_Empty in
       try await self.note(.cancel(request.name))
@@ -126,6 +171,40 @@ final class FakeEngine: RegistrableRPCService, Sendable {
         return state.waits.count > 1 ? state.waits.removeFirst() : state.waits.first ?? [.refused(.notFound)]
       }
       return (steps, request.name)
+    }
+  }
+
+  /// Write alone: what is too large for a batch.
+  private func registerStreams<Transport: ServerTransport>(_ router: inout RPCRouter<Transport>) {
+    router.registerHandler(
+      forMethod: ByteStreamByteStream.Method.Write.descriptor,
+      deserializer: ProtobufDeserializer<ByteStreamWriteRequest>(),
+      serializer: ProtobufSerializer<ByteStreamWriteResponse>()
+    ) { request, _ in
+      var (name, bytes, isDone) = ("", [UInt8](), false)
+      for try await message in request.messages {
+        guard !isDone, message.writeOffset == bytes.count else { throw RPCError(code: .invalidArgument, message: name) }
+        if bytes.isEmpty { name = message.resourceName }
+        bytes += message.data
+        isDone = message.finishWrite
+      }
+      // uploads/UUID/blobs/HASH/SIZE, or uploads/UUID/compressed-blobs/zstd/HASH/SIZE.
+      let parts = name.split(separator: "/").map(String.init)
+      guard isDone, parts.count >= 5, let size = Int64(parts[parts.count - 1]) else {
+        throw RPCError(code: .invalidArgument, message: name)
+      }
+      try await self.note(.stream(parts[2]))
+      var digest = REAPIDigest()
+      (digest.hash, digest.sizeBytes) = (parts[parts.count - 2], size)
+      guard self.take(bytes, digest, isCompressed: parts[2] == "compressed-blobs") else {
+        throw RPCError(code: .invalidArgument, message: "no such bytes")
+      }
+      var answer = ByteStreamWriteResponse()
+      answer.committedSize = Int64(bytes.count)
+      return StreamingServerResponse { [answer] writer in
+        try await writer.write(answer)
+        return [:]
+      }
     }
   }
 
