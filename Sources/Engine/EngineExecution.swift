@@ -135,9 +135,17 @@ extension CommandExecution {
       }
     }
     guard access.fallsBack else {
+      var hints = ["without an engine: --executor ''; in place of it, where it fails: executor: {fallback: true}"]
+      switch failure?.reason {
+      case .denied: hints.insert("it knows whom it may serve by SLIPWAY_EXECUTOR_TOKEN, or _USER and _PASSWORD", at: 0)
+      case .tls:
+        hints.insert(
+          "the engine's authority: executor: {ca: FILE}; what it may want to see: SLIPWAY_EXECUTOR_CERTIFICATE and _KEY",
+          at: 0)
+      default: break
+      }
       throw Diagnostic.error(
-        "cannot run \(target.label) on the engine: \(failure.map { "\($0)" } ?? "")", cause: .environment,
-        hints: ["without an engine: --executor ''; in place of it, where it fails: executor: {fallback: true}"])
+        "cannot run \(target.label) on the engine: \(failure.map { "\($0)" } ?? "")", cause: .environment, hints: hints)
     }
     // The scheduler took it for one that needs nothing of this machine.
     await access.locals.take()
@@ -179,10 +187,14 @@ extension CommandExecution {
     var (verdict, code): (ActionRecord.Verdict, Int32) = (.timedOut, 124)
     var found = EngineOutputs()
     var duration = Self.now() - started
-    if case .completed(let result) = answer {
+    switch answer {
+    case .completed(let result):
       found = try await EngineOutputs(result, of: access.engine, into: store)
       (verdict, code) = Self.verdict(Self.status(result.exitCode), rule: target.rule)
       duration = Self.duration(result) ?? duration
+    case .timedOut(let result):
+      // What it printed before is of help; that it comes is not sure.
+      found = (try? await EngineOutputs(result, of: access.engine, into: store)) ?? found
     }
     var log = check == nil ? found.standardOutput + found.standardError : found.standardError + found.standardOutput
     if let check, verdict != .timedOut {

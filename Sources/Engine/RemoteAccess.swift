@@ -33,10 +33,12 @@ extension Session {
         "`executor.image: property` is not there yet: no engine that starts containers itself was at hand to test it",
         at: settings?.url.span, hints: ["executor: {image: input-root} gives workers the image's files"])
     }
-    var access = try RemoteCacheAccess(environment: environment)
+    var access = try RemoteCacheAccess(environment: environment, ofEngine: true)
     // An engine is asked for work, not for a look-up.
-    if environment["SLIPWAY_REMOTE_CACHE_TIMEOUT"] == nil { access.patience = .seconds(10) }
-    if let authority = workspace.settings.cache.remote?.authority {
+    if environment["SLIPWAY_REMOTE_CACHE_TIMEOUT"] == nil, environment["SLIPWAY_EXECUTOR_TIMEOUT"] == nil {
+      access.patience = .seconds(10)
+    }
+    if let authority = settings?.authority ?? workspace.settings.cache.remote?.authority {
       access.authorities = [workspace.root.pushing(FilePath(authority.value))]
     }
     let address = try RemoteCacheAddress(url)

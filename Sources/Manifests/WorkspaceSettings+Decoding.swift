@@ -169,18 +169,21 @@ extension Decoder {
   }
 
   private mutating func executor(_ node: Node) -> WorkspaceSettings.Executor? {
-    guard let fields = fields(node, "`executor`", known: ["url", "image", "fallback", "offers", "properties"]) else {
+    guard let fields = fields(node, "`executor`", known: ["url", "image", "fallback", "ca", "offers", "properties"])
+    else {
       return nil
     }
     if fields["url"] == nil { error("`executor` needs `url`", at: node) }
     let url = url(fields["url"], "`url`", schemes: ["grpc", "grpcs"])
     let image: WorkspaceSettings.Executor.Image? = choice(fields["image"], "image")?.value
     let fallback = boolean(fields["fallback"], "`fallback`")
+    let authority = string(fields["ca"], "`ca`", "the path of a PEM file") { !$0.isEmpty }
     let offers = list(fields["offers"], "`offers`") { $0.offer($1, $2) }
     let properties = properties(fields["properties"])
     return url.map {
       .init(
-        url: $0, image: image ?? .inputRoot, fallback: fallback ?? false, offers: Set(offers), properties: properties)
+        url: $0, image: image ?? .inputRoot, fallback: fallback ?? false, authority: authority,
+        offers: Set(offers), properties: properties)
     }
   }
 

@@ -80,6 +80,8 @@ package struct WorkspaceSettings: Sendable {
     package var url: Located<String>
     package var image: Image
     package var fallback: Bool
+    /// A PEM file of the authority that alone may vouch for the engine, relative to the workspace.
+    package var authority: Located<String>?
     /// What else its workers can do.
     package var offers: Set<Offer> = []
     /// Of every action.

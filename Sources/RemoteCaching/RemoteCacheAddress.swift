@@ -114,12 +114,20 @@ package struct RemoteCacheAccess: Sendable {
       "a certificate or key for the remote cache \(address) is no PEM that can be used: \(error)", cause: .environment)
   }
 
-  /// `SLIPWAY_REMOTE_CACHE_TOKEN`, or `…_USER` and `…_PASSWORD`; `…_CERTIFICATE`, `…_KEY`, `…_TIMEOUT`.
+  /// `SLIPWAY_REMOTE_CACHE_TOKEN`, or `…_USER` and `…_PASSWORD`; `…_CERTIFICATE`, `…_KEY`, `…_TIMEOUT`; of an engine
+  /// `SLIPWAY_EXECUTOR_TOKEN` and so on go before them.
   ///
   /// - Throws: A diagnostic for a time that is none.
-  package init(environment: [String: String]) throws {
+  package init(environment: [String: String], ofEngine: Bool = false) throws {
+    let prefixes = (ofEngine ? ["SLIPWAY_EXECUTOR_"] : []) + ["SLIPWAY_REMOTE_CACHE_"]
+    var place = ""
     func variable(_ name: String) -> String? {
-      environment["SLIPWAY_REMOTE_CACHE_" + name].flatMap { $0.isEmpty ? nil : $0 }
+      for prefix in prefixes {
+        guard let value = environment[prefix + name], !value.isEmpty else { continue }
+        place = prefix + name
+        return value
+      }
+      return nil
     }
     if let token = variable("TOKEN") {
       credential = .bearer(token)
@@ -131,7 +139,7 @@ package struct RemoteCacheAccess: Sendable {
     if let text = variable("TIMEOUT") {
       guard let seconds = ByteText.seconds(text), (1...600).contains(seconds) else {
         throw Diagnostic.error(
-          "`\(text)` in SLIPWAY_REMOTE_CACHE_TIMEOUT is no time between 1s and 10m", hints: ["such as 5s"])
+          "`\(text)` in \(place) is no time between 1s and 10m", hints: ["such as 5s"])
       }
       patience = .seconds(seconds)
     }

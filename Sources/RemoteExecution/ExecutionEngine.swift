@@ -17,6 +17,8 @@ package final class ExecutionEngine: Sendable {
     package var failures = 5
     /// Before the first repetition; twice as long before each further one.
     package var pause = Duration.milliseconds(200)
+    /// That an engine may be away which has taken an action: a restart costs no more than its time.
+    package var outage = Duration.seconds(30)
     /// Without a word from a stream, after which the engine is asked whether it is there.
     package var silence = Duration.seconds(20)
     /// That an action may wait for a worker, beside its own time.
@@ -28,8 +30,8 @@ package final class ExecutionEngine: Sendable {
   /// What an engine said of an action.
   package enum Answer: Sendable {
     case completed(REAPIActionResult)
-    /// Its time was up.
-    case timedOut
+    /// Its time was up; with what it had printed, if the engine tells.
+    case timedOut(REAPIActionResult)
   }
 
   package let cache: ExecutionCacheServer
@@ -139,6 +141,7 @@ package final class ExecutionEngine: Sendable {
     let deadline = ContinuousClock.now + time + limits.queueing
     var failures = 0
     var isGivenAgain = false
+    var lost: ContinuousClock.Instant?
     try await retrying(&failures) { () async throws(RemoteFailure) in try await self.give(action, from: store) }
     while true {
       if Task.isCancelled { throw failure(.cancelled, "cancelled") }
@@ -148,16 +151,17 @@ package final class ExecutionEngine: Sendable {
         switch try await attend(action, operation, deadline - ContinuousClock.now, stage) {
         case .open:
           if operation.withLock({ $0.isAlive }) {
-            failures = 0
+            (failures, lost) = (0, nil)
             try await pause(1)
             continue
           }
           last = failure(.timeout, "the engine tells nothing")
         case .response(let response) where response.status.code == Self.ok: return .completed(response.result)
-        case .response(let response) where response.status.code == Self.deadlineExceeded: return .timedOut
+        case .response(let response) where response.status.code == Self.deadlineExceeded:
+          return .timedOut(response.result)
         case .response(let response): last = failure(of: response.status)
         case .failed(let status):
-          if status.code == Self.deadlineExceeded { return .timedOut }
+          if status.code == Self.deadlineExceeded { return .timedOut(REAPIActionResult()) }
           last = failure(of: status)
         }
       } catch {
@@ -170,6 +174,14 @@ package final class ExecutionEngine: Sendable {
         }
       }
       guard !last.isFinal, last.reason != .cancelled, last.reason != .local else { throw last }
+      if last.reason == .connection, operation.withLock({ !$0.name.isEmpty }) {
+        let since = lost ?? ContinuousClock.now
+        lost = since
+        if ContinuousClock.now - since < limits.outage {
+          try await pause(2)
+          continue
+        }
+      }
       if last.reason != .connection, last.reason != .timeout {
         operation.withLock { $0.name = "" }
         if !isGivenAgain {

@@ -14,43 +14,10 @@ import Testing
     folder = FilePath(here.folder).appending("engine")
     mkdir(folder.string, 0o755)
     casd = try CacheServer.casd(in: folder, jobs: 2)
-    try Self.fill(here)
+    try here.fillForEngines()
   }
 
   private var url: String { "grpc://127.0.0.1:\(casd.port)" }
-
-  /// All that an action can give, and all that a test can come to.
-  private static func fill(_ project: Project) throws {
-    try project.write("app/in.txt", "hello\n")
-    try project.write("app/run.sh", "#!/bin/sh\necho ran $1 >>\"$2\"\n", mode: 0o755)
-    try project.write("app/sub/deep.txt", "deep\n")
-    try project.link("app/link", to: "sub/deep.txt")
-    let spec = #"{"type":"SPEC","spec":{"connectionSpecification":{}}}"#
-    try project.write(
-      "app/targets.yaml",
-      """
-      targets:
-        made: {rule: action, image: //base:image, inputs: [in.txt, run.sh, "sub/*", link], env: {WORD: a word},
-          run: [sh, -c, 'mkdir -p tree/empty "tree/é u"; cp in.txt "tree/é u/a"; ln -s "é u/a" tree/link; cat link >tree/d;
-            ./run.sh "$WORD" tree/ran; cp run.sh tree/x; pwd >tree/pwd; echo made >file; echo said; echo warned >&2'],
-          outputs: {tree: tree, file: file}}
-        variables: {rule: action, image: //base:image, env: {ONE: "1"},
-          run: [sh, -c, 'echo "$HOME $PATH $ONE" >out; ls / >>out'], outputs: {out: out}}
-        joined: {rule: action, image: //base:image, inputs: [":made"],
-          run: [sh, -c, 'cat tree/link file >all.txt; cat tree/ran >>all.txt'], outputs: {all: all.txt}}
-        image: {rule: image, base: //base:image, layers: [{from: ":joined", to: /app}],
-          config: {entrypoint: [sh, -c, 'echo ''\(spec)''']}}
-        unit: {rule: test, image: ":image", run: [sh, -c, 'grep -q hello /app/all.txt']}
-        spec: {rule: test, image: ":image", run: [slipway-protocol, spec]}
-        fails: {rule: test, image: ":image", run: [sh, -c, 'echo no; exit 7']}
-        none: {rule: test, image: ":image", run: [sh, -c, 'exit 5']}
-        slow: {rule: test, image: ":image", timeout: 1s, run: [sh, -c, 'sleep 20']}
-        lacks: {rule: action, image: //base:image, run: ["true"], outputs: {a: a}}
-
-      """)
-  }
-
-  private static let wanted = ["//app:image", "//app:variables", "//app:made", "//app:spec", "//app:unit"]
 
   private func build(_ project: Project, _ patterns: [String], at url: String, options: [String] = []) throws
     -> BuildResult
@@ -58,28 +25,18 @@ import Testing
     try project.build(patterns, options: ["--executor", url] + options)
   }
 
-  /// Names, kinds, modes and bytes of what targets gave.
-  private func given(_ project: Project) throws -> String {
-    for label in ["//app:made", "//app:variables", "//app:joined", "//app:image"] { _ = try project.outputs(label) }
-    let list = "find . -printf '%P %y %m %l\\n' | sort; find . -type f -print0 | sort -z | xargs -0 sha256sum"
-    let end = try HostProcess(
-      ["sh", "-c", list], directory: project.path(".slipway/out"), environment: ["PATH": "/usr/bin:/bin"], input: nil
-    ).finish()
-    return end.standardOutput
-  }
-
   @Test func `an engine gives the bytes that this machine gives`() throws {
     let there = try Project()
-    try Self.fill(there)
-    let local = try here.build(Self.wanted, options: [])
+    try there.fillForEngines()
+    let local = try here.build(Project.wantedOfEngines, options: [])
     #expect(local.status == 0, "\(local.error)")
-    let remote = try build(there, Self.wanted, at: url)
+    let remote = try build(there, Project.wantedOfEngines, at: url)
     #expect(remote.status == 0 && remote.executed == local.executed, "\(remote.error)")
-    #expect(try given(there) == given(here))
+    #expect(try there.given() == here.given())
     #expect(try there.run("logs", "//app:made").standardOutput.contains("said\nwarned\n"))
     // What one of them made is a hit for the other.
-    #expect(try there.build(Self.wanted, options: []).executed == [])
-    let again = try build(here, Self.wanted, at: url)
+    #expect(try there.build(Project.wantedOfEngines, options: []).executed == [])
+    let again = try build(here, Project.wantedOfEngines, at: url)
     #expect(again.status == 0 && again.executed == [], "\(again.error)")
   }
 
@@ -88,7 +45,7 @@ import Testing
       ("fails", 3, "failed"), ("none", 4, "no-tests"), ("slow", 3, "timed-out"), ("lacks", 1, ""),
     ] {
       let there = try Project()
-      try Self.fill(there)
+      try there.fillForEngines()
       let remote = try build(there, ["//app:\(name)"], at: url)
       #expect(remote.status == status, "\(name): \(remote.error)")
       let event = try #require(remote.events.finished["//app:\(name)"])
@@ -101,12 +58,12 @@ import Testing
   @Test func `an engine that is gone is one clear error, or none where this machine may stand in`() throws {
     let port = try ServerProcess.freePort()
     let url = "grpc://127.0.0.1:\(port)"
-    let remote = try build(here, Self.wanted, at: url)
+    let remote = try build(here, Project.wantedOfEngines, at: url)
     #expect(remote.status == 36, "\(remote.error)")
     #expect(remote.error.contains("on the engine") && remote.error.contains("connection refused"), "\(remote.error)")
     let settings = try here.read("slipway.yaml")
     try here.write("slipway.yaml", settings + "executor: {url: \"\(url)\", image: input-root, fallback: true}\n")
-    let local = try here.build(Self.wanted, options: [])
+    let local = try here.build(Project.wantedOfEngines, options: [])
     #expect(local.status == 0 && local.executed.contains("//app:unit"), "\(local.error)")
     let web = try build(here, ["//app:fails"], at: "http://127.0.0.1:\(port)")
     #expect(web.status == 2 && web.error.contains("starts with grpc:// or grpcs://"), "\(web.error)")
@@ -186,7 +143,7 @@ import Testing
     let url = "grpc://127.0.0.1:\(port)"
     let environment = ["SLIPWAY_REMOTE_CACHE_TIMEOUT": "5s"]
     let there = try Project()
-    try Self.fill(there)
+    try there.fillForEngines()
     let alone = try there.build(wanted, options: ["--executor", url], environment: environment)
     #expect(alone.status == 0 || (alone.status == 36 && !comesThrough), "\(name): \(alone.error)")
     if alone.status == 36 {

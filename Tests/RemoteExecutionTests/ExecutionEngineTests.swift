@@ -46,7 +46,7 @@ import Testing
       do throws(RemoteFailure) {
         switch try await client.run(action, from: store, time: .seconds(10)) {
         case .completed(let result): text = String(decoding: result.stdoutRaw, as: UTF8.self)
-        case .timedOut: text = "timed out"
+        case .timedOut(let result): text = "timed out" + String(decoding: result.stdoutRaw, as: UTF8.self)
         }
       } catch { text = "\(error.reason)" }
       outcome.withLock { $0 = text }
@@ -98,6 +98,22 @@ import Testing
     #expect(engine.runs.count == 22 && engine.runs.count { $0 == .execute } == 1)
   }
 
+  @Test func `an engine that is away for a while is waited for if it has the action, and not for ever`() async throws {
+    let away = Array(repeating: [FakeEngine.Step.refused(.unavailable)], count: 30)
+    let engine = FakeEngine([[.stage(.executing)]], waits: away + [[FakeEngine.done("out")]])
+    #expect(try await outcome(engine) == "out")
+    #expect(engine.runs.count == 32)
+    let gone = FakeEngine([[.stage(.executing)]], waits: [[.refused(.unavailable)]])
+    var limits = Self.hasty
+    limits.outage = .milliseconds(100)
+    let (action, store) = (action, store)
+    try await gone.serve(limits) { client in
+      await #expect(throws: RemoteFailure.self) {
+        _ = try await client.run(action, from: store, time: .seconds(10))
+      }
+    }
+  }
+
   @Test func `an operation that the engine forgot is begun anew`() async throws {
     let engine = FakeEngine(
       [[.stage(.executing), .refused(.unavailable)], [.stage(.executing), FakeEngine.done("out")]],
@@ -134,9 +150,10 @@ import Testing
   }
 
   @Test func `an action whose time is up is told apart from an engine that is slow`() async throws {
-    for step in [FakeEngine.done(status: 4), .failed(4)] {
-      #expect(try await outcome(FakeEngine([[.stage(.executing), step]])) == "timed out")
-    }
+    for (step, outcome) in [
+      (FakeEngine.done(status: 4), "timed out"), (FakeEngine.done(" begun", status: 4), "timed out begun"),
+      (.failed(4), "timed out"),
+    ] { #expect(try await self.outcome(FakeEngine([[.stage(.executing), step]])) == outcome) }
   }
 
   @Test func `blobs that an engine lost are given once more`() async throws {
