@@ -5,7 +5,7 @@ RELEASE := .build-release
 BINARY := $(RELEASE)/release/slipway
 CONNECTOR ?= //connectors/source-faker:test
 
-.PHONY: run build test lint bench bench-remote goldens fuzz engine-up engine-down install setup clean
+.PHONY: run build test lint bench bench-remote bench-executor goldens fuzz engine-up engine-down install setup clean
 
 run: build
 	$(BINARY) build $(CONNECTOR)
@@ -33,6 +33,9 @@ bench: build
 
 bench-remote: build
 	Tests/Benchmarks/run-remote
+
+bench-executor: build
+	Tests/Benchmarks/run-executor
 
 fuzz: setup
 	Tests/Fuzz/run

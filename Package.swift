@@ -90,7 +90,7 @@ let package = Package(
     module(
       "RemoteExecution",
       [
-        "Diagnostics", "Digests", "Caching", "RemoteExecutionAPI", "RemoteCaching", protobuf, grpc,
+        "Diagnostics", "Digests", "Caching", "RemoteExecutionAPI", "RemoteCaching", protobuf, grpc, system,
       ]),
     module("Events", ["Caching"]),
     module("Scheduling"),

@@ -46,7 +46,8 @@ extension Session {
       throw Diagnostic.error("the URL of an engine starts with grpc:// or grpcs://, not as `\(address)` does")
     }
     return OpenedEngine(
-      client: try ExecutionEngine(address, access), fallsBack: settings?.fallback ?? false,
+      client: try ExecutionEngine(address, access, memory: workspace.root.appending(".slipway").appending("engine")),
+      fallsBack: settings?.fallback ?? false,
       offers: settings?.offers ?? [], properties: settings?.properties ?? [])
   }
 

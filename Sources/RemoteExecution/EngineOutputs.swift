@@ -41,7 +41,7 @@ package struct EngineOutputs: Sendable {
     }
     let absent = files.filter { !store.contains($0.digest, size: $0.size) }.sorted { $0.digest < $1.digest }
     if !absent.isEmpty {
-      let came = try await engine.cache.fetch(absent, into: store)
+      let came = try await engine.fetch(absent, into: store)
       guard came.count == absent.count else {
         throw wrong("\(absent.count - came.count) of its outputs' blobs are missing or damaged")
       }
@@ -53,7 +53,7 @@ package struct EngineOutputs: Sendable {
   private static func bytes(of blob: RemoteBlob, _ engine: ExecutionEngine, _ store: Store)
     async throws(RemoteFailure) -> [UInt8]?
   {
-    if !store.contains(blob.digest, size: blob.size), try await engine.cache.fetch([blob], into: store).isEmpty {
+    if !store.contains(blob.digest, size: blob.size), try await engine.fetch([blob], into: store).isEmpty {
       return nil
     }
     return try locally { try store.read(blob.digest, limit: blob.size) }

@@ -5,6 +5,7 @@ import RemoteCaching
 import RemoteExecutionAPI
 import SwiftProtobuf
 import Synchronization
+import SystemPackage
 
 /// An engine that runs actions: Execute, WaitExecution and CancelOperation of the Remote Execution API
 /// (bazelbuild/remote-apis, `remote_execution.proto`, service `Execution`).
@@ -37,19 +38,49 @@ package final class ExecutionEngine: Sendable {
   package let cache: ExecutionCacheServer
   private let channel: ExecutionChannel
   private let limits: Limits
-  /// Blobs that the engine is known to have; a folder among them with all that is in it.
-  private let known = Mutex<Set<Digest>>([])
+  /// What the engine is known to have.
+  private struct Known {
+    /// A folder with all that is in it.
+    var blobs: Set<Digest> = []
+    var folders: KnownFolders?
+    private var isRead = false
+    /// What is being given, by each of its blobs.
+    var flights: [Digest: Flight] = [:]
+
+    mutating func blobs(_ memory: FilePath?, _ url: String, again: Bool) -> Set<Digest> {
+      if !isRead {
+        isRead = true
+        folders = memory.map { KnownFolders($0, url: url) }
+        blobs = folders?.digests ?? []
+      }
+      if again {
+        folders?.forget()
+        blobs = []
+      }
+      return blobs
+    }
+  }
+  private typealias Flight = Task<Result<Int, RemoteFailure>, Never>
+  private let known = Mutex(Known())
+  private let memory: FilePath?
 
   package var url: String { channel.url }
 
+  /// - Parameter memory: The file that keeps which folders the engine has, for the next build.
   /// - Throws: A diagnostic for certificates that cannot be read.
-  package init(_ address: RemoteCacheAddress, _ access: RemoteCacheAccess, limits: Limits = Limits()) throws {
+  package init(
+    _ address: RemoteCacheAddress, _ access: RemoteCacheAccess, memory: FilePath? = nil, limits: Limits = Limits()
+  ) throws {
+    self.memory = memory
     channel = try ExecutionChannel(address, access)
     cache = ExecutionCacheServer(channel)
     self.limits = limits
   }
 
-  package func close() { channel.close() }
+  package func close() {
+    known.withLock { $0.folders?.save() }
+    channel.close()
+  }
 
   // MARK: Asking
 
@@ -67,34 +98,79 @@ package final class ExecutionEngine: Sendable {
 
   // MARK: Giving
 
-  /// Sees to it that the engine has an action, its command and its input root; gives the bytes that were sent.
+  /// Sees to it that the engine has an action, its command and its input root; gives the bytes that were sent for it.
   ///
   /// - Parameter again: Whether to ask for all of them, whatever was known.
   @discardableResult
   package func give(_ action: EngineAction, from store: Store, again: Bool = false) async throws(RemoteFailure) -> Int {
-    var blobs = [action.action, action.command]
-    var folders: [DirectoryArtifact] = []
-    var unfinished = [action.inputRoot]
+    let own = [action.action, action.command]
+    let known = known.withLock { $0.blobs(memory, url, again: again) }
+    let (files, folders) = try locally { try Self.unknown(below: action.inputRoot, known, store) }
+    if files.isEmpty && folders.isEmpty {
+      // New to the engine wherever all else is not: not worth a question.
+      try await cache.upload(own, from: store)
+      return own.reduce(0) { $0 + $1.size }
+    }
+    // What another action is giving already is waited for, and not sent twice.
+    let (flight, others) = self.known.withLock { known -> (Flight, Set<Flight>) in
+      let blobs = own + files + folders.map { RemoteBlob($0.root, size: $0.size) }
+      let others = Set(blobs.compactMap { known.flights[$0.digest] })
+      let free = blobs.filter { known.flights[$0.digest] == nil }
+      let flight = Flight { await self.send(free, from: store) }
+      for blob in free { known.flights[blob.digest] = flight }
+      return (flight, others)
+    }
+    let sent = try await flight.value.get()
+    for other in others { _ = try await other.value.get() }
+    self.known.withLock { known in
+      known.blobs.formUnion(files.map(\.digest))
+      known.blobs.formUnion(folders.map(\.root))
+      known.folders?.insert(folders.map(\.root))
+    }
+    return sent
+  }
+
+  private func send(_ blobs: [RemoteBlob], from store: Store) async -> Result<Int, RemoteFailure> {
+    defer { known.withLock { known in for blob in blobs { known.flights[blob.digest] = nil } } }
+    do throws(RemoteFailure) {
+      let missing = try await cache.missing(blobs)
+      try await cache.upload(missing, from: store)
+      return .success(missing.reduce(0) { $0 + $1.size })
+    } catch { return .failure(error) }
+  }
+
+  /// The files and folders of a tree, each once, without those of folders that are known.
+  private static func unknown(below root: DirectoryArtifact, _ known: Set<Digest>, _ store: Store) throws
+    -> (files: [RemoteBlob], folders: [DirectoryArtifact])
+  {
+    var (files, folders): ([RemoteBlob], [DirectoryArtifact]) = ([], [])
+    var unfinished = [root]
     var seen: Set<Digest> = []
-    let known = again ? [] : known.withLock { $0 }
     while let folder = unfinished.popLast() {
       guard !known.contains(folder.root), seen.insert(folder.root).inserted else { continue }
       folders.append(folder)
-      for entry in try locally({ try store.directory(folder) }).entries {
+      for entry in try store.directory(folder).entries {
         switch entry.node {
         case .file(let file) where !known.contains(file.digest) && seen.insert(file.digest).inserted:
-          blobs.append(RemoteBlob(file.digest, size: file.size))
+          files.append(RemoteBlob(file.digest, size: file.size))
         case .folder(let inner): unfinished.append(inner)
         case .file, .symlink: break
         }
       }
     }
-    blobs += folders.map { RemoteBlob($0.root, size: $0.size) }
-    let missing = try await cache.missing(blobs)
-    try await cache.upload(missing, from: store)
-    // An action itself is sent once, and asked about each time.
-    self.known.withLock { $0.formUnion(blobs.dropFirst(2).map(\.digest)) }
-    return missing.reduce(0) { $0 + $1.size }
+    return (files, folders)
+  }
+
+  /// Brings blobs into the store, and tries again: the work that made them is done.
+  ///
+  /// - Returns: Those that came; of the others the engine has nothing, or something else.
+  func fetch(_ blobs: [RemoteBlob], into store: Store) async throws(RemoteFailure) -> Set<RemoteBlob> {
+    var failures = 0
+    var came: Set<RemoteBlob> = []
+    try await retrying(&failures) { () async throws(RemoteFailure) in
+      came = try await self.cache.fetch(blobs, into: store)
+    }
+    return came
   }
 
   // MARK: Running

@@ -5,6 +5,7 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 
 from measure import Failed
@@ -94,14 +95,77 @@ def nginx(folder):
   return Server(["nginx", "-p", folder, "-e", f"{folder}/nginx.log", "-c", f"{folder}/nginx.conf"], port, folder)
 
 
-def casd(folder):
-  """buildbox-casd, which speaks the Remote Execution API; what it keeps is in `store` and outlives it."""
+def casd(folder, jobs=0):
+  """buildbox-casd, which speaks the Remote Execution API, with so many workers; what it keeps is in `store` and outlives it."""
   if not os.access(f"{BUILDBOX}/buildbox-casd", os.X_OK):
     raise Failed("buildbox-casd is missing: run .ci/servers")
   os.makedirs(f"{folder}/store", exist_ok=True)
   port = free_port()
   return Server([f"{BUILDBOX}/buildbox-casd", f"--bind=127.0.0.1:{port}", f"--buildbox-run={BUILDBOX}/buildbox-run",
-                 "--quota-high=2G", "--reserved=100M", f"{folder}/store"], port, folder, "grpc")
+                 *([f"--jobs={jobs}"] if jobs else []), "--quota-high=2G", "--reserved=100M", f"{folder}/store"], port,
+                folder, "grpc")
+
+
+class buildgrid:
+  """BuildGrid with PostgreSQL and two workers that have a shell; `with` ends it."""
+
+  def __init__(self, folder):
+    self.folder, port = folder, free_port()
+    self.url = f"grpc://127.0.0.1:{port}"
+    self.script("up", "--port", str(port), "--shell")
+
+  def script(self, *command):
+    done = subprocess.run([f"{TOP}/.ci/engine-server", *command, "--folder", self.folder], stdin=subprocess.DEVNULL,
+                          stdout=subprocess.PIPE, stderr=subprocess.STDOUT, check=False)
+    if done.returncode != 0:
+      raise Failed(f"engine-server {command[0]}: {done.stdout[-500:].decode(errors='replace')}")
+
+  def __enter__(self):
+    return self
+
+  def __exit__(self, *_):
+    self.script("down")
+
+
+class Relay:
+  """Hands bytes on to a server on a port of its own, and back; `with` ends it."""
+
+  def __init__(self, server):
+    self.to, self.listener = server.port, socket.create_server(("127.0.0.1", 0))
+    self.url = f"{server.url.split(':')[0]}://127.0.0.1:{self.listener.getsockname()[1]}"
+    threading.Thread(target=self.accept, daemon=True).start()
+
+  def forward(self, data):
+    return data
+
+  def accept(self):
+    while True:
+      try:
+        client, _ = self.listener.accept()
+      except OSError:
+        return
+      server = socket.create_connection(("127.0.0.1", self.to))
+      for source, target, change in ((client, server, self.forward), (server, client, lambda data: data)):
+        threading.Thread(target=self.move, args=(source, target, change), daemon=True).start()
+
+  @staticmethod
+  def move(source, target, change):
+    try:
+      while data := source.recv(1 << 16):
+        target.sendall(change(data))
+    except OSError:
+      pass
+    for end in (source, target):
+      try:
+        end.shutdown(socket.SHUT_RDWR)
+      except OSError:
+        pass
+
+  def __enter__(self):
+    return self
+
+  def __exit__(self, *_):
+    self.listener.close()
 
 
 def proxy(server, folder, *fault):

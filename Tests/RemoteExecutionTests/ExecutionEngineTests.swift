@@ -165,9 +165,75 @@ import Testing
       guard case .completed(let result) = try await client.run(action, from: store, time: .seconds(10)) else { return }
       #expect(String(decoding: result.stdoutRaw, as: UTF8.self) == "two")
     }
-    // The second time only the action and its command are asked about, until the engine complains.
+    // The second time only the action and its command are sent, until the engine complains.
     let sent = engine.calls.filter { if case .missing = $0 { true } else if case .update = $0 { true } else { false } }
-    #expect(sent == [.missing(5), .update(5), .missing(2), .missing(5), .update(1)])
+    #expect(sent == [.missing(5), .update(5), .update(2), .missing(5), .update(1)])
+  }
+
+  @Test func `what several actions need at once is given once`() async throws {
+    let engine = FakeEngine([[FakeEngine.done()]])
+    let (action, store) = (action, store)
+    let actions = try (0..<8).map { number in
+      var command = REAPICommand()
+      command.arguments = ["echo", "\(number)"]
+      return try EngineAction(command, inputRoot: action.inputRoot, timeout: 10, into: store)
+    }
+    try await engine.serve(Self.hasty) { client in
+      try await withThrowingTaskGroup(of: Void.self) { group in
+        for action in actions {
+          group.addTask { _ = try await client.run(action, from: store, time: .seconds(10)) }
+        }
+        try await group.waitForAll()
+      }
+    }
+    let sent = engine.calls.reduce(0) { if case .update(let count) = $1 { $0 + count } else { $0 } }
+    #expect(sent == 8 * 2 + 3, "\(engine.calls)")
+  }
+
+  @Test func `folders that an engine has are known in the next build, until it complains`() async throws {
+    let path = folder.appending("state/engine")
+    let now = time(nil)
+    var folders = KnownFolders(path, url: "grpc://a:1", now: now)
+    folders.insert([Digest(of: "a"), Digest(of: "b")])
+    folders.save()
+    let here = KnownFolders(path, url: "grpc://a:1", now: now + 86_399)
+    #expect(here.digests == [Digest(of: "a"), Digest(of: "b")])
+    for (url, time) in [("grpc://b:1", now), ("grpc://a:1", now + 86_400), ("grpc://a:1", now - 1)] {
+      #expect(KnownFolders(path, url: url, now: time).digests == [])
+    }
+    folders.forget()
+    folders.save()
+    #expect(KnownFolders(path, url: "grpc://a:1", now: now).digests == [])
+    // Whatever else is in the file.
+    for text in ["", "x", "slipway engine folders 1\ngrpc://a:1\n\(now)", "\0\u{ff}\n\n\n"] {
+      let file = try FileDescriptor.open(path, .writeOnly, options: .truncate)
+      try file.closeAfter { _ = try file.writeAll(Array(text.utf8)) }
+      #expect(KnownFolders(path, url: "grpc://a:1", now: now).digests == [])
+    }
+  }
+
+  @Test func `of what an engine had in the last build nothing is asked, and all is given again if it is gone`()
+    async throws
+  {
+    let engine = FakeEngine([
+      [FakeEngine.done("one")], [FakeEngine.done("two")], [FakeEngine.done(status: 9)], [FakeEngine.done("three")],
+    ])
+    let (action, store, memory) = (action, store, folder.appending("engine"))
+    // Each its own process, as far as an engine can tell; the port is a part of the URL that is remembered.
+    try await engine.serve(Self.hasty, memory: memory) { client in
+      _ = try await client.run(action, from: store, time: .seconds(10))
+      client.close()
+      let again = try FakeEngine.client(of: client.url, Self.hasty, memory: memory)
+      _ = try await again.run(action, from: store, time: .seconds(10))
+      again.close()
+      engine.lose(action.inputRoot.root)
+      let third = try FakeEngine.client(of: client.url, Self.hasty, memory: memory)
+      guard case .completed(let result) = try await third.run(action, from: store, time: .seconds(10)) else { return }
+      #expect(String(decoding: result.stdoutRaw, as: UTF8.self) == "three")
+      third.close()
+    }
+    let sent = engine.calls.filter { if case .missing = $0 { true } else if case .update = $0 { true } else { false } }
+    #expect(sent == [.missing(5), .update(5), .update(2), .update(2), .missing(5), .update(1)])
   }
 
   @Test func `a task that is cancelled cancels its operation`() async throws {

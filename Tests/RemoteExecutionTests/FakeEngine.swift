@@ -6,6 +6,7 @@ import GRPCProtobuf
 import RemoteExecutionAPI
 import SwiftProtobuf
 import Synchronization
+import SystemPackage
 
 @testable import RemoteCaching
 @testable import RemoteExecution
@@ -266,9 +267,17 @@ final class FakeEngine: RegistrableRPCService, Sendable {
 
   // MARK: Running
 
+  static func client(
+    of url: String, _ limits: ExecutionEngine.Limits, patience: Duration = .seconds(5), memory: FilePath? = nil
+  ) throws -> ExecutionEngine {
+    var access = RemoteCacheAccess()
+    access.patience = patience
+    return try ExecutionEngine(RemoteCacheAddress(url), access, memory: memory, limits: limits)
+  }
+
   /// Runs the engine as long as `body` does, with a client of it.
   func serve(
-    _ limits: ExecutionEngine.Limits, patience: Duration = .seconds(5),
+    _ limits: ExecutionEngine.Limits, patience: Duration = .seconds(5), memory: FilePath? = nil,
     _ body: @escaping @Sendable (ExecutionEngine) async throws -> Void
   ) async throws {
     let transport = HTTP2ServerTransport.Posix(
@@ -277,9 +286,7 @@ final class FakeEngine: RegistrableRPCService, Sendable {
     try await withThrowingTaskGroup(of: Void.self) { group in
       group.addTask { try await server.serve() }
       let port = try await transport.listeningAddress.ipv4!.port
-      var access = RemoteCacheAccess()
-      access.patience = patience
-      let engine = try ExecutionEngine(RemoteCacheAddress("grpc://127.0.0.1:\(port)"), access, limits: limits)
+      let engine = try Self.client(of: "grpc://127.0.0.1:\(port)", limits, patience: patience, memory: memory)
       defer {
         engine.close()
         group.cancelAll()
