@@ -94,7 +94,11 @@ final class EngineAccess: Sendable {
       trees[name] = task
       return task
     }
-    return try await task.value
+    do { return try await task.value } catch {
+      // A full disk may have room again when the next action asks.
+      trees.withLock { $0[name] = nil }
+      throw error
+    }
   }
 
   /// Remembered as the result of an action of its own, whose bytes are kept and evicted like any other's.

@@ -116,6 +116,20 @@ import Testing
     #expect(try here.output("//slow:b") == "a\nb\n")
   }
 
+  @Test func `an engine that lost all that it had is given it again`() throws {
+    #expect(try build(here, ["//app:made"], at: url).status == 0)
+    #expect(try here.read(".slipway/engine").contains("\(casd.port)"))
+    casd.stop()
+    let empty = FilePath(here.folder).appending("empty")
+    mkdir(empty.string, 0o755)
+    let second = try CacheServer.casd(in: empty, port: casd.port, jobs: 2)
+    defer { second.stop() }
+    try here.write("app/in.txt", "other\n")
+    let built = try build(here, ["//app:joined"], at: url)
+    #expect(built.status == 0, "\(built.error)")
+    #expect(try here.output("//app:joined").hasPrefix("other\n"))
+  }
+
   /// What stands between, and whether the build must come through without help.
   private static let faults: [(name: String, arguments: [String], comesThrough: Bool)] = [
     ("none", ["none"], true), ("slow", ["slow", "--seconds", "0.2"], true),
