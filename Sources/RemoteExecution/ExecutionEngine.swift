@@ -120,8 +120,19 @@ package final class ExecutionEngine: Sendable {
       for blob in free { known.flights[blob.digest] = flight }
       return (flight, others)
     }
-    let sent = try await flight.value.get()
-    for other in others { _ = try await other.value.get() }
+    let sent = try await withTaskCancellationHandler {
+      await flight.value
+    } onCancel: {
+      flight.cancel()
+    }.get()
+    for other in others {
+      let end = await other.value
+      // That another action was cancelled is for this one no more than a connection that broke.
+      if case .failure(let failure) = end, failure.reason == .cancelled, !Task.isCancelled {
+        throw self.failure(.connection, "what it needs was not sent to the end")
+      }
+      _ = try end.get()
+    }
     self.known.withLock { known in
       known.blobs.formUnion(files.map(\.digest))
       known.blobs.formUnion(folders.map(\.root))
@@ -134,7 +145,7 @@ package final class ExecutionEngine: Sendable {
     defer { known.withLock { known in for blob in blobs { known.flights[blob.digest] = nil } } }
     do throws(RemoteFailure) {
       let missing = try await cache.missing(blobs)
-      try await cache.upload(missing, from: store)
+      if !missing.isEmpty { try await cache.upload(missing, from: store) }
       return .success(missing.reduce(0) { $0 + $1.size })
     } catch { return .failure(error) }
   }

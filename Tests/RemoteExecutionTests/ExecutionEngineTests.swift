@@ -305,6 +305,28 @@ import Testing
     }
   }
 
+  @Test func `a task that is cancelled while its inputs go there ends at once, and others that need them go on`()
+    async throws
+  {
+    let engine = FakeEngine([[FakeEngine.done("out")]])
+    let (action, store) = (action, store)
+    engine.fallSilent()
+    try await engine.serve(Self.hasty, patience: .seconds(30)) { client in
+      let first = Task { try await client.run(action, from: store, time: .seconds(10)) }
+      while engine.calls.isEmpty { try await Task.sleep(for: .milliseconds(5)) }
+      let second = Task { try await client.run(action, from: store, time: .seconds(10)) }
+      try await Task.sleep(for: .milliseconds(100))
+      let start = ContinuousClock.now
+      engine.fallSilent(false)
+      first.cancel()
+      await #expect(throws: RemoteFailure.self) { _ = try await first.value }
+      #expect(ContinuousClock.now - start < .seconds(5))
+      guard case .completed(let result) = try await second.value else { return }
+      #expect(String(decoding: result.stdoutRaw, as: UTF8.self) == "out")
+      #expect(ContinuousClock.now - start < .seconds(10))
+    }
+  }
+
   @Test func `stages are told as they come`() async throws {
     let engine = FakeEngine([
       [.stage(.cacheCheck), .stage(.queued), .stage(.executing), .stage(.completed), FakeEngine.done()]

@@ -70,7 +70,7 @@ final class FakeEngine: RegistrableRPCService, Sendable {
   }
 
   /// From now on it answers no question; streams go on.
-  func fallSilent() { state.withLock { $0.isSilent = true } }
+  func fallSilent(_ isSilent: Bool = true) { state.withLock { $0.isSilent = isSilent } }
 
   func lose(_ digest: Digest) { state.withLock { $0.blobs[digest.hex] = nil } }
 
