@@ -162,7 +162,10 @@ import Testing
     try await engine.serve(Self.hasty) { client in
       _ = try await client.run(action, from: store, time: .seconds(10))
       engine.lose(action.inputRoot.root)
-      guard case .completed(let result) = try await client.run(action, from: store, time: .seconds(10)) else { return }
+      guard case .completed(let result) = try await client.run(action, from: store, time: .seconds(10)) else {
+        Issue.record("it timed out")
+        return
+      }
       #expect(String(decoding: result.stdoutRaw, as: UTF8.self) == "two")
     }
     // The second time only the action and its command are sent, until the engine complains.
@@ -228,7 +231,10 @@ import Testing
       again.close()
       engine.lose(action.inputRoot.root)
       let third = try FakeEngine.client(of: client.url, Self.hasty, memory: memory)
-      guard case .completed(let result) = try await third.run(action, from: store, time: .seconds(10)) else { return }
+      guard case .completed(let result) = try await third.run(action, from: store, time: .seconds(10)) else {
+        Issue.record("it timed out")
+        return
+      }
       #expect(String(decoding: result.stdoutRaw, as: UTF8.self) == "three")
       third.close()
     }
@@ -321,7 +327,10 @@ import Testing
       first.cancel()
       await #expect(throws: RemoteFailure.self) { _ = try await first.value }
       #expect(ContinuousClock.now - start < .seconds(5))
-      guard case .completed(let result) = try await second.value else { return }
+      guard case .completed(let result) = try await second.value else {
+        Issue.record("it timed out")
+        return
+      }
       #expect(String(decoding: result.stdoutRaw, as: UTF8.self) == "out")
       #expect(ContinuousClock.now - start < .seconds(10))
     }

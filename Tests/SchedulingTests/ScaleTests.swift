@@ -122,7 +122,7 @@ import Testing
         let isHeldUp = run.ownWork / 2 > max(run.longest, work)
         let bound = max(run.longest, work, run.ownWork / 2)
         #expect(run.makespan <= (isHeldUp ? 1.2 : 1.1) * bound, "\(name): \(run), at best \(bound) s")
-        if workers <= 100 { #expect(run.cpu <= 0.05 * run.makespan, "\(name): \(run)") }
+        #expect(run.cpu <= 0.05 * run.makespan, "\(name): \(run)")
         print(
           "\(name): \(count) connectors, \(workers) workers: \(run.makespan / bound) of \(bound) s, \(run.cpu) s of the client"
         )
