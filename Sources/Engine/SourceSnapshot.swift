@@ -30,17 +30,19 @@ final class SourceSnapshot: Sendable {
       copy.isExecutable = executable
       return copy
     }
+    // Equal fingerprints are equal bytes, so what was digested to ask others for a result need not be again.
+    let digest = tree.digest(of: file)
     let temporary = try store.temporaryPath()
     let destination = try Disk.open(temporary, O_RDWR | O_CREAT | O_EXCL)
     var reading: FileReading
     do {
       defer { try? destination.close() }
-      reading = try tree.reader.copy(file.path, to: destination)
+      reading = try tree.reader.copy(file.path, to: destination, wantsDigest: digest == nil)
     } catch {
       unlink(temporary)
       throw error
     }
-    guard reading.isStable, reading.fingerprint == file.fingerprint, let digest = reading.digest else {
+    guard reading.isStable, reading.fingerprint == file.fingerprint, let digest = digest ?? reading.digest else {
       unlink(temporary)
       throw SourceChanged(path: file.path, package: tree.package(containing: file.path) ?? .root)
     }

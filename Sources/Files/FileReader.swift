@@ -27,13 +27,14 @@ package struct FileReader: Sendable {
   /// Of the folder that paths start from.
   let root: Int32
 
-  /// Reads a file once; computes its fingerprint and, unless it only fingerprints, its digest; and writes the bytes to
-  /// `destination`.
+  /// Reads a file once; computes its fingerprint, and its digest if wanted; and writes the bytes to `destination`.
   ///
   /// When the reading is not `isStable` the caller empties the destination and tries again. Throws a `Diagnostic` when
   /// the file vanished, changed its type or cannot be read, or the destination cannot be written.
-  package func copy(_ path: WorkspacePath, to destination: FileDescriptor) throws -> FileReading {
-    try path.string.withCString { try pass($0, wantsDigest: true, destination: destination) }
+  package func copy(
+    _ path: WorkspacePath, to destination: FileDescriptor, wantsDigest: Bool = true
+  ) throws -> FileReading {
+    try path.string.withCString { try pass($0, wantsDigest: wantsDigest, destination: destination) }
   }
 
   /// Fingerprint, and digest if wanted, of the bytes of one moment; tries again while the file changes.

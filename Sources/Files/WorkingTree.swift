@@ -157,10 +157,8 @@ package final class WorkingTree: SourceTree {
   ///
   /// Throws a `Diagnostic` when one is not in the tree or cannot be read.
   package func fingerprints(of paths: [WorkspacePath]) throws -> [SourceFile] {
-    try withState { state in
-      let positions = try state.positions(of: paths)
-      try hash(&state, positions.filter { !state.index.entries[$0].hasContent })
-      return zip(paths, positions).map { state.file($0, at: $1) }
+    try known(paths, wantsDigest: false) { state, positions in
+      zip(paths, positions).map { state.file($0, at: $1) }
     }
   }
 
@@ -168,58 +166,56 @@ package final class WorkingTree: SourceTree {
   ///
   /// A submodule has no bytes; its digest is that of its commit id's digits.
   package func contents(of paths: [WorkspacePath]) throws -> [SourceContent] {
-    try withState { state in
-      let positions = try state.positions(of: paths)
-      try hash(&state, positions.filter { !state.index.entries[$0].hasDigest }, wantsDigest: true)
-      return zip(paths, positions).map { path, position in
+    try known(paths, wantsDigest: true) { state, positions in
+      zip(paths, positions).map { path, position in
         let entry = state.index.entries[position]
         return SourceContent(file: state.file(path, at: position), digest: entry.digest, size: Int(entry.stat.size))
       }
     }
   }
 
-  /// The digest of a file's content, if it is known and no change showed since.
-  package func digest(of path: WorkspacePath) -> Digest? {
+  /// The digest of what a file held when it had its fingerprint, if that is known.
+  package func digest(of file: SourceFile) -> Digest? {
     withState { state in
-      guard let position = state.entry(path) else { return nil }
+      guard let position = state.entry(file.path) else { return nil }
       let entry = state.index.entries[position]
-      return entry.hasDigest ? entry.digest : nil
+      return entry.hasDigest && entry.fingerprint == file.fingerprint ? entry.digest : nil
     }
   }
 
-  /// Records what a reader found who read a file for another purpose; nothing when the reading is not stable.
-  package func remember(_ path: WorkspacePath, _ reading: FileReading) {
-    guard reading.isStable else { return }
-    withState { state in
-      guard let position = state.entry(path), state.index.entries[position].mode != .submodule else { return }
-      state.index.entries[position].record(reading)
-      state.isDirty = true
-    }
-  }
-
-  private func hash(_ state: inout State, _ positions: [Int], wantsDigest: Bool = false) throws {
-    if positions.isEmpty { return }
-    state.isDirty = true
-    let positions = Array(Set(positions)).sorted()
-    var failures: [(position: Int, error: any Error)] = []
-    let arena = state.index.arena
-    let reader = reader
-    let failed = Mutex<[(position: Int, error: any Error)]>([])
-    state.index.entries.withUnsafeMutableBufferPointer { entries in
-      inParallel(positions.count, chunk: 16) { range in
-        // Every position is one thread's only.
-        for position in positions[range] {
-          do {
-            entries[position].record(
-              try reader.hash(arena.cString(entries[position].path), wantsDigest: wantsDigest))
-          } catch {
-            failed.withLock { $0.append((position, error)) }
-          }
+  /// What `body` says of these files, all of whose content is known by then.
+  ///
+  /// Files are read while others may ask: who runs an action does not wait for the reading of another one's sources.
+  private func known<Result>(
+    _ paths: [WorkspacePath], wantsDigest: Bool, _ body: (State, [Int]) throws -> Result
+  ) throws -> Result {
+    let (result, positions, missing, arena) = try withState { state in
+      let positions = try state.positions(of: paths)
+      let missing = Set(
+        positions.filter { position in
+          let entry = state.index.entries[position]
+          return !(wantsDigest ? entry.hasDigest : entry.hasContent)
         }
-      }
+      ).sorted()
+      return (
+        missing.isEmpty ? try body(state, positions) : nil, positions,
+        missing.map { (position: $0, path: state.index.entries[$0].path) }, state.index.arena
+      )
     }
-    failures = failed.withLock { $0 }
-    if let first = failures.min(by: { $0.position < $1.position }) { throw first.error }
+    if let result { return result }
+    let readings = mapInParallel(missing, chunk: 16) { [reader] missing in
+      Swift.Result { try reader.hash(arena.cString(missing.path), wantsDigest: wantsDigest) }
+    }
+    return try withState { state in
+      // A refresh in between may have moved the files.
+      guard state.index.arena === arena else { return nil }
+      state.isDirty = true
+      for (file, reading) in zip(missing, readings) {
+        if case .success(let reading) = reading { state.index.entries[file.position].record(reading) }
+      }
+      for reading in readings { _ = try reading.get() }
+      return try body(state, positions)
+    } ?? known(paths, wantsDigest: wantsDigest, body)
   }
 }
 

@@ -7,6 +7,7 @@ import FoundationEssentials
 import NIOCore
 import NIOHTTP1
 import NIOSSL
+import Synchronization
 
 /// Bazel's simple HTTP cache: `/ac/<sha256>` and `/cas/<sha256>`, read by GET and HEAD, written by PUT.
 ///
@@ -21,8 +22,6 @@ package final class WebCacheServer: RemoteServer {
   private let access: RemoteCacheAccess
   private let client: HTTPClient
   private let headers: HTTPHeaders
-  /// Of an encoded `ActionResult`.
-  private static let resultLimit = 16 << 20
 
   /// - Throws: A diagnostic for certificates that cannot be read.
   package init(_ address: RemoteCacheAddress, _ access: RemoteCacheAccess) throws {
@@ -47,7 +46,8 @@ package final class WebCacheServer: RemoteServer {
     configuration.connectionPool.concurrentHTTP1ConnectionsPerHostSoftLimit = 64
     let patience = TimeAmount.nanoseconds(Int64(access.patience.seconds * 1e9))
     configuration.timeout = .init(connect: patience, read: patience, write: patience)
-    client = HTTPClient(eventLoopGroup: HTTPClient.defaultEventLoopGroup, configuration: configuration)
+    // One loop: requests are little and many, and what hops between loops wakes each of them.
+    client = HTTPClient(eventLoopGroup: HTTPClient.defaultEventLoopGroup.next(), configuration: configuration)
     var headers = HTTPHeaders([("User-Agent", "slipway")])
     switch access.credential {
     case .basic(let user, let password)?:
@@ -65,40 +65,31 @@ package final class WebCacheServer: RemoteServer {
 
   package func result(of action: RemoteBlob) async throws(RemoteFailure) -> [UInt8]? {
     let path = "ac/\(action.digest)"
-    return try await exchange(.GET, path) { answer async throws(RemoteFailure) in
-      if answer.status == .notFound {
-        await Self.discard(answer)
-        return nil
-      }
-      try self.require(answer, .GET, path, [200])
-      var bytes: [UInt8] = []
-      try await self.eachPiece(of: answer, .GET, path) { piece throws(RemoteFailure) in
-        guard bytes.count + piece.count <= Self.resultLimit else {
-          throw self.failure(.content, .GET, path, "the result has more than \(Self.resultLimit) bytes")
-        }
-        bytes += piece
-      }
-      return bytes
+    let answer = try await exchangeShort(.GET, path)
+    if answer.head.status == .notFound { return nil }
+    try require(answer.head, .GET, path, [200])
+    guard answer.isWhole else {
+      throw failure(.content, .GET, path, "the result has more than \(ShortAnswer.limit) bytes")
     }
+    return Array(answer.body.readableBytesView)
   }
 
   package func putResult(_ result: [UInt8], of action: RemoteBlob) async throws(RemoteFailure) {
-    try await put("ac/\(action.digest)", .bytes(ByteBuffer(bytes: result)), size: result.count)
+    try await put("ac/\(action.digest)", ByteBuffer(bytes: result))
   }
 
   package func missing(_ blobs: [RemoteBlob]) async throws(RemoteFailure) -> [RemoteBlob] {
     var missing: [RemoteBlob] = []
     for blob in blobs {
       let path = "cas/\(blob.digest)"
-      let isThere = try await exchange(.HEAD, path) { answer async throws(RemoteFailure) in
-        await Self.discard(answer)
-        if answer.status == .notFound { return false }
-        try self.require(answer, .HEAD, path, [200, 204])
+      let head = try await exchangeShort(.HEAD, path).head
+      if head.status != .notFound {
+        try require(head, .HEAD, path, [200, 204])
         // Half a file that another client left is to be sent again.
-        let length = answer.headers.first(name: "Content-Length").flatMap { Int($0) }
-        return length == nil || length == blob.size || length == 0
+        let length = head.headers.first(name: "Content-Length").flatMap { Int($0) }
+        if length == nil || length == blob.size || length == 0 { continue }
       }
-      if !isThere { missing.append(blob) }
+      missing.append(blob)
     }
     return missing
   }
@@ -111,26 +102,25 @@ package final class WebCacheServer: RemoteServer {
 
   private func fetch(_ blob: RemoteBlob, into store: Store) async throws(RemoteFailure) -> Bool {
     let path = "cas/\(blob.digest)"
-    return try await exchange(.GET, path, size: blob.size) { answer async throws(RemoteFailure) in
-      if answer.status == .notFound {
-        await Self.discard(answer)
-        return false
-      }
-      try self.require(answer, .GET, path, [200])
-      let writer = try locally { try BlobWriter(store) }
-      var isTooLong = false
-      try await self.eachPiece(of: answer, .GET, path) { piece throws(RemoteFailure) in
-        guard writer.size + piece.count <= blob.size else {
-          isTooLong = true
-          return
-        }
-        try locally { try writer.write(piece) }
-      }
-      // Wrong bytes are as good as none, and are never put under any name.
-      guard !isTooLong, writer.size == blob.size, writer.digest == blob.digest else { return false }
-      _ = try locally { try writer.finish() }
-      return true
+    let answer = try await exchange(.GET, path, size: blob.size)
+    if answer.status == .notFound {
+      await Self.discard(answer)
+      return false
     }
+    try require(answer.head, .GET, path, [200])
+    let writer = try locally { try BlobWriter(store) }
+    var isTooLong = false
+    try await eachPiece(of: answer, .GET, path) { piece throws(RemoteFailure) in
+      guard writer.size + piece.count <= blob.size else {
+        isTooLong = true
+        return
+      }
+      try locally { try writer.write(piece) }
+    }
+    // Wrong bytes are as good as none, and are never put under any name.
+    guard !isTooLong, writer.size == blob.size, writer.digest == blob.digest else { return false }
+    _ = try locally { try writer.finish() }
+    return true
   }
 
   package func upload(_ blobs: [RemoteBlob], from store: Store) async throws(RemoteFailure) {
@@ -139,47 +129,60 @@ package final class WebCacheServer: RemoteServer {
       if blob.size <= giftBytes {
         // A stream of one piece goes back and forth between its task and the connection.
         let bytes = try locally { try store.read(blob.digest, limit: giftBytes) }
-        try await put(path, .bytes(ByteBuffer(bytes: bytes)), size: bytes.count)
+        try await put(path, ByteBuffer(bytes: bytes))
         continue
       }
       let piece = try locally { try FilePiece(store.path(of: blob.digest, executable: false)) }
-      try await put(path, .stream(piece, length: .known(Int64(piece.length))), size: piece.length)
+      let body = HTTPClientRequest.Body.stream(piece, length: .known(Int64(piece.length)))
+      let answer = try await exchange(.PUT, path, body: body, size: piece.length)
+      await Self.discard(answer)
+      try require(answer.head, .PUT, path, Self.stored)
     }
   }
 
   package func takes(_ bytes: [UInt8], as digest: Digest) async throws(RemoteFailure) -> Bool {
     let path = "cas/\(digest)"
-    return try await exchange(.PUT, path, body: .bytes(ByteBuffer(bytes: bytes)), size: bytes.count) {
-      answer async throws(RemoteFailure) in
-      await Self.discard(answer)
-      return (200..<300).contains(answer.status.code)
-    }
+    return (200..<300).contains(try await exchangeShort(.PUT, path, ByteBuffer(bytes: bytes)).head.status.code)
   }
 
   // MARK: Exchanges
 
-  private func put(_ path: String, _ body: HTTPClientRequest.Body, size: Int) async throws(RemoteFailure) {
-    try await exchange(.PUT, path, body: body, size: size) { answer async throws(RemoteFailure) in
-      await Self.discard(answer)
-      try self.require(answer, .PUT, path, [200, 201, 204])
-    }
+  private static let stored: Set<Int> = [200, 201, 204]
+
+  private func put(_ path: String, _ body: ByteBuffer) async throws(RemoteFailure) {
+    try require(try await exchangeShort(.PUT, path, body).head, .PUT, path, Self.stored)
   }
 
-  private func exchange<Value: Sendable>(
-    _ method: HTTPMethod, _ path: String, body: HTTPClientRequest.Body? = nil, size: Int = 0,
-    _ receive: (HTTPClientResponse) async throws(RemoteFailure) -> Value
-  ) async throws(RemoteFailure) -> Value {
+  /// Beside the time without a byte, which is bounded, a trickle may not last for ever.
+  private static func deadline(size: Int) -> NIODeadline { .now() + .seconds(10) + .milliseconds(Int64(size / 1000)) }
+
+  /// An exchange whose bodies fit into memory: by callbacks on the client's loop, at half the processor time of streams.
+  private func exchangeShort(
+    _ method: HTTPMethod, _ path: String, _ body: ByteBuffer? = nil
+  ) async throws(RemoteFailure) -> ShortAnswer {
+    do {
+      let request = try HTTPClient.Request(
+        url: "\(url)/\(path)", method: method, headers: headers, body: body.map { .byteBuffer($0) })
+      let exchange = client.execute(
+        request: request, delegate: ShortAnswer.Receiver(), deadline: Self.deadline(size: body?.readableBytes ?? 0))
+      return try await withTaskCancellationHandler {
+        try await exchange.get()
+      } onCancel: {
+        exchange.cancel()
+      }
+    } catch { throw failure(error, method, path) }
+  }
+
+  private func exchange(
+    _ method: HTTPMethod, _ path: String, body: HTTPClientRequest.Body? = nil, size: Int
+  ) async throws(RemoteFailure) -> HTTPClientResponse {
     var request = HTTPClientRequest(url: "\(url)/\(path)")
     request.method = method
     request.headers = headers
     request.body = body
-    // Beside the time without a byte, which is bounded, a trickle may not last for ever.
-    let deadline = NIODeadline.now() + .seconds(10) + .milliseconds(Int64(size / 1000))
-    let answer: HTTPClientResponse
-    do { answer = try await client.execute(request, deadline: deadline) } catch {
+    do { return try await client.execute(request, deadline: Self.deadline(size: size)) } catch {
       throw failure(error, method, path)
     }
-    return try await receive(answer)
   }
 
   private func eachPiece(
@@ -198,7 +201,7 @@ package final class WebCacheServer: RemoteServer {
     _ = try? await answer.body.collect(upTo: 256 << 10)
   }
 
-  private func require(_ answer: HTTPClientResponse, _ method: HTTPMethod, _ path: String, _ statuses: Set<Int>)
+  private func require(_ answer: HTTPResponseHead, _ method: HTTPMethod, _ path: String, _ statuses: Set<Int>)
     throws(RemoteFailure)
   {
     let status = Int(answer.status.code)
@@ -238,4 +241,37 @@ package final class WebCacheServer: RemoteServer {
     case .content: return failure(.content, method, path, text)
     }
   }
+}
+
+/// An answer that is held in memory.
+private struct ShortAnswer: Sendable {
+  /// Of an encoded `ActionResult`, in bytes.
+  static let limit = 16 << 20
+  var head: HTTPResponseHead
+  var body = ByteBuffer()
+  /// Whether `body` is all of it; what passes the limit is left out.
+  var isWhole = true
+
+  final class Receiver: HTTPClientResponseDelegate {
+    private let answer = Mutex(ShortAnswer(head: HTTPResponseHead(version: .http1_1, status: .internalServerError)))
+
+    func didReceiveHead(task: HTTPClient.Task<ShortAnswer>, _ head: HTTPResponseHead) -> EventLoopFuture<Void> {
+      answer.withLock { $0.head = head }
+      return task.eventLoop.makeSucceededVoidFuture()
+    }
+
+    func didReceiveBodyPart(task: HTTPClient.Task<ShortAnswer>, _ part: ByteBuffer) -> EventLoopFuture<Void> {
+      answer.withLock { answer in
+        answer.isWhole = answer.isWhole && answer.body.readableBytes + part.readableBytes <= ShortAnswer.limit
+        if answer.isWhole { answer.body.writeImmutableBuffer(part) }
+      }
+      return task.eventLoop.makeSucceededVoidFuture()
+    }
+
+    func didFinishRequest(task: HTTPClient.Task<ShortAnswer>) throws -> ShortAnswer { answer.withLock { $0 } }
+  }
+}
+
+extension HTTPClientResponse {
+  fileprivate var head: HTTPResponseHead { HTTPResponseHead(version: version, status: status, headers: headers) }
 }

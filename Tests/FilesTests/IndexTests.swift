@@ -277,13 +277,30 @@ import Testing
       #expect(reading.fingerprint == Fingerprint(of: text))
       #expect(reading.digest == Digest(of: text))
       #expect(try Self.bytes(target) == Array(text.utf8))
-      tree.remember(Self.main, reading)
-      #expect(tree.digest(of: Self.main) == Digest(of: text))
+      // Whoever has the digest already does not compute it again.
+      let again = try FileDescriptor.open(target, .writeOnly, options: [.truncate])
+      let second = try again.closeAfter { try tree.reader.copy(Self.main, to: again, wantsDigest: false) }
+      #expect(second.digest == nil && second.fingerprint == reading.fingerprint)
     }
+  }
+
+  @Test func `a digest counts for the bytes of its fingerprint alone`() throws {
+    let workspace = try WorkingTreeTests.sample(git: false)
+    let tree = try workspace.tree()
+    try tree.refresh()
+    let file = try #require(try tree.fingerprints(of: [Self.main]).first)
+    #expect(tree.digest(of: file) == nil)
+    let content = try #require(try tree.contents(of: [Self.main]).first)
+    #expect(tree.digest(of: file) == content.digest)
+    #expect(tree.digest(of: SourceFile(path: Self.main, mode: .regular, fingerprint: Fingerprint(of: "other"))) == nil)
     try workspace.write("connectors/a/main.py", "z")
     workspace.settle()
     try tree.refresh()
-    #expect(tree.digest(of: Self.main) == nil)
+    #expect(tree.digest(of: file) == nil)
+    let changed = try #require(try tree.contents(of: [Self.main]).first)
+    #expect(changed.digest == Digest(of: "z"))
+    #expect(tree.digest(of: changed.file) == changed.digest)
+    #expect(tree.digest(of: file) == nil)
   }
 
   @Test func `a file that changes while it is read says so`() throws {
@@ -296,8 +313,6 @@ import Testing
     let file = try FileDescriptor.open(target, .readWrite, options: [.append])
     let reading = try file.closeAfter { try tree.reader.copy(Self.main, to: file) }
     #expect(!reading.isStable)
-    tree.remember(Self.main, reading)
-    #expect(tree.digest(of: Self.main) == nil)
   }
 
   @Test func `what is no file any more is a clear error`() throws {
