@@ -143,7 +143,11 @@ let package = Package(
       ]),
     tests(
       "EngineTests",
-      ["SeededRandom", "Engine", "Planning", "Caching", "Digests", "Diagnostics", "Files", "Graph", system]),
+      [
+        "SeededRandom", "TestServers", "Engine", "Planning", "Caching", "Digests", "Diagnostics", "Files", "Graph",
+        system,
+      ]
+    ),
     tests("DiagnosticsTests", ["Diagnostics"]),
     tests("DigestsTests", ["Digests"]),
     tests("OCITests", ["OCI", "CArchive", "Caching", "Diagnostics", "Digests", system]),

@@ -69,6 +69,21 @@ package struct TreeBuilder {
     try put(name, node, into: folder, path: path)
   }
 
+  /// Puts a folder in place of all that is at its path, as a mount does; not at the empty path.
+  package mutating func mount(_ directory: DirectoryArtifact, at path: String) throws {
+    let parent = path.lastIndex(of: "/").map { String(path[..<$0]) } ?? ""
+    let name = path.split(separator: "/").last.map(String.init) ?? ""
+    guard Directory.isSound(name) else {
+      throw Diagnostic.error("`\(path)` is not a path inside a tree", cause: .input)
+    }
+    try addFolder(parent)
+    var folder = top
+    for component in parent.split(separator: "/").map(String.init) {
+      folder = try subfolder(component, of: folder, path: component)
+    }
+    folder.children[Array(name.utf8)] = .leaf(name, .folder(directory))
+  }
+
   /// Makes sure of a folder, empty unless something else is put into it.
   package mutating func addFolder(_ path: String) throws {
     guard !path.isEmpty else { return }

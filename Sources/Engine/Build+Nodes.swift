@@ -1,3 +1,4 @@
+import Distribution
 import Graph
 import Manifests
 import Planning
@@ -40,9 +41,17 @@ extension Build {
     if target.rule.runsCommand || target.rule == .rootfs || target.rule == .image {
       node.resources = Scheduling.Resources(
         cpu: Int((own.cpu ?? general.cpu ?? 1) * 1000), memory: own.memory ?? general.memory ?? 256 << 20)
-      node.mayRunElsewhere = engine?.takes(target) ?? false
+      node.mayRunElsewhere = engine?.takes(target, pulled: imageSource(of: target) != nil) ?? false
       node.cost = history.seconds(of: target.label) ?? 1
     }
     return node
+  }
+
+  /// Where the image that a command runs in comes from, if it is pulled and somebody else may pull it.
+  func imageSource(of target: Target) -> Reference? {
+    guard engine != nil, let label = target.image?.label, let pull = plan.targets[label], pull.rule == .pull else {
+      return nil
+    }
+    return (pull.declaration.image?.value).flatMap { try? Reference($0) }
   }
 }

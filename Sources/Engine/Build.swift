@@ -74,7 +74,7 @@ package final class Build {
     let layers = LayerFolders(store: store)
     self.layers = layers
     self.engine = engine.map { engine in
-      EngineAccess(engine, store: store, layers: layers) { label, stage in
+      EngineAccess(engine, store: store, layers: layers, registries: registries) { label, stage in
         events.emit(Event(.actionStage, label: label.description, reason: stage.rawValue))
       }
     }

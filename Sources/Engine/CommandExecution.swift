@@ -1,6 +1,7 @@
 import Caching
 import Diagnostics
 import Digests
+import Distribution
 import Events
 import Files
 import FoundationEssentials
@@ -67,6 +68,8 @@ struct CommandExecution {
   let key: ActionKey
   /// Only of a fetch.
   var fetchPlan: FileArtifact?
+  /// Where its image comes from, if that was pulled.
+  var imageSource: Reference?
   let events: EventStream
 
   /// Runs it once; the record is stored by the caller.
@@ -158,7 +161,7 @@ struct CommandExecution {
   func specification(log: FileDescriptor?) async throws -> SandboxSpec {
     var spec = SandboxSpec()
     spec.layers = try await layers.folders(of: action.image)
-    try place(action.inputs, in: &spec)
+    try placeInputs(in: &spec)
     let isCheck = action.arguments.first == ActionPlanner.protocolCheck
     spec.arguments =
       isCheck ? action.image.run.entrypoint + action.arguments.dropFirst() : action.arguments
@@ -209,28 +212,34 @@ struct CommandExecution {
   }
 
   /// Files and symlinks become one tree, the topmost layer; folders are mounted at their place.
-  private func place(_ inputs: [PlacedInput], in spec: inout SandboxSpec) throws {
+  private func placeInputs(in spec: inout SandboxSpec) throws {
     var tree = TreeBuilder(store)
-    for input in inputs {
-      let path = String(input.path.drop { $0 == "/" })
-      switch input.content {
-      case .source(let file):
-        if file.mode == .symlink {
-          try tree.add(path, .symlink(String(decoding: try workspace.tree.read(file.path, limit: 4096), as: UTF8.self)))
-        } else {
-          try tree.add(path, .file(try snapshot.artifact(of: file)))
-        }
-      case .file(let file): try tree.add(path, .file(file))
-      case .bundled(let name, _):
-        try tree.add(path, .file(try store.insert(Workspace.bundled(name) ?? [], executable: false)))
-      case .directory(let directory):
-        spec.mounts.append(
-          SandboxSpec.Mount(source: try store.materialize(directory).string, target: input.path))
-      }
+    try place(in: &tree) { path, directory, _ in
+      spec.mounts.append(
+        SandboxSpec.Mount(source: try store.materialize(directory).string, target: "/" + path))
     }
     try tree.addFolder(String(action.workingDirectory.drop { $0 == "/" }))
     let root = try tree.finish()
     spec.layers.insert(try store.materialize(root).string, at: 0)
+  }
+
+  /// Puts inputs at their places in a tree, below a prefix that ends in `/`; whole folders as `mount` sees fit.
+  func place(
+    in tree: inout TreeBuilder, below prefix: String = "",
+    mount: (_ path: String, DirectoryArtifact, inout TreeBuilder) throws -> Void
+  ) throws {
+    for input in action.inputs {
+      let path = prefix + input.path.drop { $0 == "/" }
+      switch input.content {
+      case .source(let file) where file.mode == .symlink:
+        try tree.add(path, .symlink(String(decoding: try workspace.tree.read(file.path, limit: 4096), as: UTF8.self)))
+      case .source(let file): try tree.add(path, .file(try snapshot.artifact(of: file)))
+      case .file(let file): try tree.add(path, .file(file))
+      case .bundled(let name, _):
+        try tree.add(path, .file(try store.insert(Workspace.bundled(name) ?? [], executable: false)))
+      case .directory(let directory): try mount(path, directory, &tree)
+      }
+    }
   }
 
   private func secretMounts() throws -> [SandboxSpec.Mount] {

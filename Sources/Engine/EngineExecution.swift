@@ -13,121 +13,10 @@ import RemoteExecutionAPI
 import Sandboxing
 import Synchronization
 
-/// What a build needs of an engine: the client, and the images as trees.
-final class EngineAccess: Sendable {
-  let engine: ExecutionEngine
-  /// Whether what the engine cannot run for reasons of its own is run here.
-  let fallsBack: Bool
-  private let offers: Set<WorkspaceSettings.Offer>
-  private let properties: [PlatformProperty]
-  /// Told how an action stands.
-  let stage: @Sendable (Label, Stage) -> Void
-  private let store: Store
-  private let layers: LayerFolders
-  private let trees = Mutex<[[Digest]: Task<DirectoryArtifact, any Error>]>([:])
-  /// Why the engine was given up.
-  private let lost = Mutex<RemoteFailure?>(nil)
-  let locals: Permits
-
-  init(
-    _ opened: OpenedEngine, store: Store, layers: LayerFolders, stage: @escaping @Sendable (Label, Stage) -> Void
-  ) {
-    (engine, fallsBack, offers, properties) = (opened.client, opened.fallsBack, opened.offers, opened.properties)
-    (self.store, self.layers, self.stage) = (store, layers, stage)
-    locals = Permits(Host.cores)
-  }
-
-  /// Where an action stands that is not run here.
-  enum Stage: String, Sendable {
-    /// Its inputs go to the engine.
-    case uploading
-    case queued
-    case running
-    /// Its outputs come from the engine.
-    case fetching
-  }
-
-  /// Whether the engine can run it: what reads an open file, or needs what the engine does not offer, stays here.
-  func takes(_ target: Target) -> Bool {
-    let declaration = target.declaration
-    guard [.action, .test].contains(target.rule), declaration.stdin == nil else { return false }
-    if (declaration.network?.value ?? .none) != .none, !offers.contains(.network) { return false }
-    if !declaration.secrets.isEmpty, !offers.contains(.secrets) { return false }
-    return target.platform.map { offers.contains(.platform($0)) } ?? true
-  }
-
-  /// The platform properties of an action: those of the workspace, and over them those of its target.
-  func properties(of target: Target, resources: Resources) -> [REAPIPlatform.Property] {
-    var values: [String: String] = [:]
-    for property in properties + target.declaration.properties {
-      values[property.name] = property.value.filled { placeholder in
-        switch placeholder {
-        case .cpu: resources.cpu.map { "\(Int($0.rounded(.up)))" }
-        case .memory: resources.memory.map { "\($0)" }
-        case .platform: target.platform ?? Workspace.platform
-        case .kind: target.kind
-        case .rule: target.rule.rawValue
-        case .label: target.label.description
-        case .network: target.declaration.network?.value == .host ? "on" : nil
-        case .secrets: target.declaration.secrets.map(\.name.value).joined(separator: ",")
-        }
-      }
-    }
-    return values.sorted { $0.key.utf8.lexicographicallyPrecedes($1.key.utf8) }.map { name, value in
-      var property = REAPIPlatform.Property()
-      (property.name, property.value) = (name, value)
-      return property
-    }
-  }
-
-  var failure: RemoteFailure? { lost.withLock { $0 } }
-
-  func giveUp(_ failure: RemoteFailure) { lost.withLock { $0 = $0 ?? failure } }
-
-  /// An image's files as one tree, made once however many actions run in it.
-  func tree(of image: ImageArtifact) async throws -> DirectoryArtifact {
-    let name = image.layers.map(\.diffID)
-    let (store, layers) = (store, layers)
-    let task = trees.withLock { trees in
-      if let task = trees[name] { return task }
-      let task = Task { try await Self.tree(of: image, store, layers) }
-      trees[name] = task
-      return task
-    }
-    do { return try await task.value } catch {
-      // A full disk may have room again when the next action asks.
-      trees.withLock { $0[name] = nil }
-      throw error
-    }
-  }
-
-  /// Remembered as the result of an action of its own, whose bytes are kept and evicted like any other's.
-  private static func tree(of image: ImageArtifact, _ store: Store, _ layers: LayerFolders) async throws
-    -> DirectoryArtifact
-  {
-    let key = Fingerprint(of: "image tree 1 " + image.layers.map(\.diffID.hex).joined(separator: " "))
-    let hold = try await store.lock(key)
-    defer { withExtendedLifetime(hold) {} }
-    if case .hit(let record) = store.actions.lookup(key), case .directory(let tree)? = record.outputs.first?.artifact,
-      store.firstMissing(of: record) == nil
-    {
-      return tree
-    }
-    let start = CommandExecution.now()
-    let tree = try ImageTree.insert(layers: await layers.folders(of: image), into: store)
-    let end = CommandExecution.now()
-    try store.actions.store(
-      ActionRecord(
-        key: key, label: "", rule: "image-tree", verdict: .passed, startedAt: start, completedAt: end,
-        duration: end - start, outputs: [ActionRecord.Output(name: "tree", path: "tree", artifact: .directory(tree))]))
-    return tree
-  }
-}
-
 extension CommandExecution {
   /// Runs it once, on the engine if there is one for it; the record is stored by the caller.
   func run(attempt: Int, with access: EngineAccess?) async throws -> ActionRecord {
-    guard let access, access.takes(target) else { return try await run(attempt: attempt) }
+    guard let access, access.takes(target, pulled: imageSource != nil) else { return try await run(attempt: attempt) }
     var failure = access.failure
     if failure == nil {
       do { return try await run(attempt: attempt, on: access) } catch let lost as RemoteFailure {
@@ -166,16 +55,14 @@ extension CommandExecution {
   func run(attempt: Int, on access: EngineAccess) async throws -> ActionRecord {
     let check = try protocolCommand()
     let limits = try timeLimit()
-    let action = EngineActionBuilder(self)
-    let command = try await access.engine.worded(
-      action.command(isCheck: check != nil, access.properties(of: target, resources: resources)))
+    access.stage(target.label, .uploading)
+    let (command, root) =
+      try await access.namesImages ? commandInContainer(access) : commandInRoot(access)
     let described = try EngineAction(
-      command,
-      inputRoot: try await inputRoot(access), timeout: limits, into: store)
+      try await access.engine.worded(command), inputRoot: root, timeout: limits, into: store)
     let started = Self.now()
     let answer: ExecutionEngine.Answer
     do throws(RemoteFailure) {
-      access.stage(target.label, .uploading)
       answer = try await access.engine.run(described, from: store, time: .seconds(limits)) { [target] stage in
         switch stage {
         case .queued: access.stage(target.label, .queued)
@@ -194,11 +81,14 @@ extension CommandExecution {
     switch answer {
     case .completed(let result):
       found = try await EngineOutputs(result, of: access.engine, into: store)
+      if access.namesImages { try found.leaveContainer(access.engine.url) }
       (verdict, code) = Self.verdict(Self.status(result.exitCode), rule: target.rule)
       duration = Self.duration(result) ?? duration
     case .timedOut(let result):
       // What it printed before is of help; that it comes is not sure.
       found = (try? await EngineOutputs(result, of: access.engine, into: store)) ?? found
+      // Its outputs would count for nothing.
+      found.artifacts = [:]
     }
     var log = check == nil ? found.standardOutput + found.standardError : found.standardError + found.standardOutput
     if let check, verdict != .timedOut {
@@ -252,51 +142,86 @@ extension CommandExecution {
 
   private func timeLimit() throws -> Int { resources.timeout ?? 600 }
 
-  /// The image's tree, hidden where inputs lie.
-  private func inputRoot(_ access: EngineAccess) async throws -> DirectoryArtifact {
+  // MARK: The image as the root
+
+  /// The command as a worker is to run it in the input root, which holds the image too: hidden where inputs lie.
+  private func commandInRoot(_ access: EngineAccess) async throws -> (REAPICommand, DirectoryArtifact) {
     let image = try await access.tree(of: action.image)
     var tree = TreeBuilder(store)
     tree.hides = true
     try tree.add("", .folder(image))
-    for input in action.inputs {
-      let path = String(input.path.drop { $0 == "/" })
-      switch input.content {
-      case .source(let file) where file.mode == .symlink:
-        try tree.add(path, .symlink(String(decoding: try workspace.tree.read(file.path, limit: 4096), as: UTF8.self)))
-      case .source(let file): try tree.add(path, .file(try snapshot.artifact(of: file)))
-      case .file(let file): try tree.add(path, .file(file))
-      case .bundled(let name, _):
-        try tree.add(path, .file(try store.insert(Workspace.bundled(name) ?? [], executable: false)))
-      case .directory(let directory): try tree.add(path, .folder(directory))
-      }
-    }
+    try place(in: &tree) { path, directory, tree in try tree.mount(directory, at: path) }
     try tree.addFolder(String(action.workingDirectory.drop { $0 == "/" }))
-    return try tree.finish()
+    var command = command(properties: access.properties(of: target, resources: resources, image: nil))
+    command.arguments = arguments
+    command.workingDirectory = String(action.workingDirectory.drop { $0 == "/" })
+    command.outputPaths = outputPaths
+    return (command, try tree.finish())
   }
 
-  /// The command as a worker is to run it in the root that holds the image.
-  private struct EngineActionBuilder {
-    let execution: CommandExecution
+  private func command(properties: [REAPIPlatform.Property]) -> REAPICommand {
+    var command = REAPICommand()
+    command.environmentVariables = action.environment.map { variable in
+      var result = REAPICommand.EnvironmentVariable()
+      result.name = variable.name
+      result.value = variable.value
+      return result
+    }.sorted { $0.name.utf8.lexicographicallyPrecedes($1.name.utf8) }
+    if !properties.isEmpty { command.platform.properties = properties }
+    return command
+  }
 
-    init(_ execution: CommandExecution) { self.execution = execution }
+  private var arguments: [String] {
+    let isCheck = action.arguments.first == ActionPlanner.protocolCheck
+    let arguments = isCheck ? action.image.run.entrypoint + action.arguments.dropFirst() : action.arguments
+    return arguments.map { $0 == ActionPlanner.junitPath ? Self.junitName : $0 }
+  }
 
-    func command(isCheck: Bool, _ properties: [REAPIPlatform.Property]) -> REAPICommand {
-      let action = execution.action
-      var command = REAPICommand()
-      let arguments = isCheck ? action.image.run.entrypoint + action.arguments.dropFirst() : action.arguments
-      command.arguments = arguments.map { $0 == ActionPlanner.junitPath ? CommandExecution.junitName : $0 }
-      command.environmentVariables = action.environment.map { variable in
-        var result = REAPICommand.EnvironmentVariable()
-        result.name = variable.name
-        result.value = variable.value
-        return result
-      }.sorted { $0.name.utf8.lexicographicallyPrecedes($1.name.utf8) }
-      command.workingDirectory = String(action.workingDirectory.drop { $0 == "/" })
-      var paths = action.outputs.map(\.path)
-      if execution.target.rule == .test { paths.append(CommandExecution.junitName) }
-      command.outputPaths = paths.sorted { $0.utf8.lexicographicallyPrecedes($1.utf8) }
-      if !properties.isEmpty { command.platform.properties = properties }
-      return command
+  /// Below the working folder.
+  private var outputPaths: [String] {
+    var paths = action.outputs.map(\.path)
+    if target.rule == .test { paths.append(Self.junitName) }
+    return paths.sorted { $0.utf8.lexicographicallyPrecedes($1.utf8) }
+  }
+
+  // MARK: The image as a container
+
+  /// The command as a worker is to run it in a container of the image that it pulls.
+  private func commandInContainer(_ access: EngineAccess) async throws -> (REAPICommand, DirectoryArtifact) {
+    let image = try await access.reference(of: action.image, pulledAs: imageSource)
+    let launch = ContainerLaunch(
+      arguments: arguments, workingDirectory: action.workingDirectory, inputs: action.inputs.map(\.path),
+      outputs: outputPaths)
+    var tree = TreeBuilder(store)
+    tree.hides = true
+    try place(in: &tree, below: ContainerLaunch.inputs + "/") { path, directory, tree in
+      try tree.mount(directory, at: path)
     }
+    let script = try store.insert(Array(launch.script.utf8), executable: false)
+    try tree.add(ContainerLaunch.path, .file(script))
+    var command = command(properties: access.properties(of: target, resources: resources, image: image))
+    command.arguments = ["sh", ContainerLaunch.path]
+    command.outputPaths = launch.outputPaths
+    return (command, try tree.finish())
+  }
+}
+
+extension EngineOutputs {
+  /// Names outputs as they were named in the container.
+  ///
+  /// Throws a `RemoteFailure` where the command was never begun, which is no fault of its own.
+  fileprivate mutating func leaveContainer(_ url: String) throws {
+    guard artifacts.removeValue(forKey: ContainerLaunch.mark) != nil else {
+      let said =
+        String(decoding: (standardError + standardOutput).suffix(500), as: UTF8.self)
+        .split(separator: "\n").last.map { ": \($0)" } ?? ""
+      throw RemoteFailure(
+        .content, "Execute \(url): the worker did not begin the command in a container of its image\(said)")
+    }
+    let prefix = ContainerLaunch.outputs + "/"
+    artifacts = Dictionary(
+      uniqueKeysWithValues: artifacts.compactMap { path, artifact in
+        path.hasPrefix(prefix) ? (String(path.dropFirst(prefix.count)), artifact) : nil
+      })
   }
 }

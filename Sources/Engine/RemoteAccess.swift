@@ -28,11 +28,6 @@ extension Session {
     guard let url = options.executor ?? environment["SLIPWAY_EXECUTOR"] ?? settings?.url.value, !url.isEmpty else {
       return nil
     }
-    if settings?.image == .property {
-      throw Diagnostic.error(
-        "`executor.image: property` is not there yet: no engine that starts containers itself was at hand to test it",
-        at: settings?.url.span, hints: ["executor: {image: input-root} gives workers the image's files"])
-    }
     var access = try RemoteCacheAccess(environment: environment, ofEngine: true)
     // An engine is asked for work, not for a look-up.
     if environment["SLIPWAY_REMOTE_CACHE_TIMEOUT"] == nil, environment["SLIPWAY_EXECUTOR_TIMEOUT"] == nil {
@@ -47,8 +42,7 @@ extension Session {
     }
     return OpenedEngine(
       client: try ExecutionEngine(address, access, memory: workspace.root.appending(".slipway").appending("engine")),
-      fallsBack: settings?.fallback ?? false,
-      offers: settings?.offers ?? [], properties: settings?.properties ?? [])
+      settings: settings)
   }
 
   private func openRemote(_ options: BuildOptions) throws -> RemoteTier? {
@@ -173,9 +167,8 @@ extension Session {
 /// An engine that runs actions.
 package struct OpenedEngine {
   var client: ExecutionEngine
-  var fallsBack: Bool
-  var offers: Set<WorkspaceSettings.Offer>
-  var properties: [PlatformProperty]
+  /// What `slipway.yaml` says of engines.
+  var settings: WorkspaceSettings.Executor?
 }
 
 /// That the remote tier was asked for, and what was found.

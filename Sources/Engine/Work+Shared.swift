@@ -11,7 +11,10 @@ extension Work {
   var needs: [Artifact] {
     switch kind {
     case .command(let command):
-      return layerBlobs(command.action.image.layers, command.store) + Self.artifacts(of: command.action.inputs)
+      let image = command.action.image
+      let isGivenWhole = engine?.namesImages == true && command.imageSource == nil
+      return (isGivenWhole ? [.image(image)] : layerBlobs(image.layers, command.store))
+        + Self.artifacts(of: command.action.inputs)
     case .image(let image):
       return (image.base.map { [.image($0)] } ?? [])
         + image.layers.flatMap { layerBlobs($0.whole, image.store) + Self.artifacts(of: $0.entries) }

@@ -148,11 +148,13 @@ extension Decoder {
   private mutating func publish(_ node: Node) -> WorkspaceSettings.Publish {
     var publish = WorkspaceSettings.Publish()
     guard let fields = fields(node, "`publish`", known: ["registry", "metadata"]) else { return publish }
-    publish.registry = string(
-      fields["registry"], "`registry`", "a registry such as `ghcr.io/acme` or `localhost:5000`"
-    ) { Self.isDestination($0) }
+    publish.registry = destination(fields["registry"])
     publish.metadata = url(fields["metadata"], "`metadata`", schemes: ["file", "http", "https"])
     return publish
+  }
+
+  private mutating func destination(_ node: Node?) -> Located<String>? {
+    string(node, "`registry`", "a registry such as `ghcr.io/acme` or `localhost:5000`") { Self.isDestination($0) }
   }
 
   /// A host, which has a dot or a port or is `localhost`, and parts of a repository's name.
@@ -169,20 +171,22 @@ extension Decoder {
   }
 
   private mutating func executor(_ node: Node) -> WorkspaceSettings.Executor? {
-    guard let fields = fields(node, "`executor`", known: ["url", "image", "fallback", "ca", "offers", "properties"])
-    else {
-      return nil
-    }
+    let known = ["url", "image", "registry", "fallback", "ca", "offers", "properties"]
+    guard let fields = fields(node, "`executor`", known: known) else { return nil }
     if fields["url"] == nil { error("`executor` needs `url`", at: node) }
     let url = url(fields["url"], "`url`", schemes: ["grpc", "grpcs"])
     let image: WorkspaceSettings.Executor.Image? = choice(fields["image"], "image")?.value
+    let registry = destination(fields["registry"])
+    if registry != nil, image != .property {
+      error("`registry` is for `image: property`; `input-root` needs none", at: fields["registry"] ?? node)
+    }
     let fallback = boolean(fields["fallback"], "`fallback`")
     let authority = string(fields["ca"], "`ca`", "the path of a PEM file") { !$0.isEmpty }
     let offers = list(fields["offers"], "`offers`") { $0.offer($1, $2) }
     let properties = properties(fields["properties"])
     return url.map {
       .init(
-        url: $0, image: image ?? .inputRoot, fallback: fallback ?? false, authority: authority,
+        url: $0, image: image ?? .inputRoot, registry: registry, fallback: fallback ?? false, authority: authority,
         offers: Set(offers), properties: properties)
     }
   }

@@ -79,6 +79,8 @@ package struct WorkspaceSettings: Sendable {
 
     package var url: Located<String>
     package var image: Image
+    /// `HOST` or `HOST/PREFIX`: where images that no registry holds are put for workers to pull.
+    package var registry: Located<String>?
     package var fallback: Bool
     /// A PEM file of the authority that alone may vouch for the engine, relative to the workspace.
     package var authority: Located<String>?

@@ -40,6 +40,16 @@ import Testing
     #expect(again.status == 0 && again.executed == [], "\(again.error)")
   }
 
+  @Test func `an input hides what the image has in its place`() throws {
+    let there = try Project()
+    for project in [here, there] { try project.fillWithHiding() }
+    #expect(try here.build(["//hide:hidden"], options: []).status == 0)
+    let remote = try build(there, ["//hide:hidden"], at: url, options: ["--jobs", "50"])
+    #expect(remote.status == 0, "\(remote.error)")
+    #expect(try there.output("//hide:hidden") == here.output("//hide:hidden"))
+    #expect(try there.run("logs", "//hide:hidden").standardOutput.contains("new\na\ntree\n"))
+  }
+
   @Test func `what a command comes to is told apart`() throws {
     for (name, status, verdict) in [
       ("fails", 3, "failed"), ("none", 4, "no-tests"), ("slow", 3, "timed-out"), ("lacks", 1, ""),
