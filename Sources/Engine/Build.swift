@@ -173,6 +173,7 @@ package final class Build {
     }.count
   }
 
+  private let begun = ContinuousClock.now
   /// Work that waits for its turn to execute, by node.
   var pending: [Int: Work] = [:]
   /// Questions to the remote tier that are to be asked.
@@ -412,6 +413,10 @@ package final class Build {
     let (label, record) = (target.label, done.record)
     history.note(label, key: record.key, milliseconds: record.duration)
     verdicts[id] = record.verdict
+    if !done.wasHit {
+      scheduler.measured(
+        id, seconds: done.seconds, running: Double(record.duration) / 1000, at: (ContinuousClock.now - begun).seconds)
+    }
     reportAction(target, record, done.wasHit ? .hitLocal : record.isUsable ? .executed : .failed)
     if record.isUsable {
       planner.outputs[label] = record.outputs

@@ -47,6 +47,8 @@ struct Execution: Sendable {
     var record: ActionRecord
     /// Another process had executed it while this one waited for the lock.
     var wasHit: Bool
+    /// From its start to its end, all attempts and what is around them.
+    var seconds = 0.0
   }
 
   var node: Int
@@ -56,6 +58,7 @@ struct Execution: Sendable {
 extension Build {
   /// Executes under the key's lock, so that no two processes do the same work; stores the record.
   static func execute(_ node: Int, _ work: Work) async -> Execution {
+    let start = ContinuousClock.now
     do {
       let lock = try await work.actions.store.lock(work.key.fingerprint)
       defer { withExtendedLifetime(lock) {} }
@@ -83,7 +86,8 @@ extension Build {
           shared.offer(record, as: request, from: work.actions.store)
         }
         if record.isUsable || attempt > work.retries {
-          return Execution(node: node, result: .success(.init(record: record, wasHit: false)))
+          let seconds = (ContinuousClock.now - start).seconds
+          return Execution(node: node, result: .success(.init(record: record, wasHit: false, seconds: seconds)))
         }
       }
     } catch {

@@ -1,7 +1,8 @@
 /// Misses that wait for their share of the machine, and what the running ones have taken of it.
 ///
 /// What may run elsewhere does so as long as a slot there is free, and else takes its share here; but one job here is kept
-/// for what can run nowhere else: an image of a twentieth of a second would wait for tests of minutes, and others for it.
+/// for what can run nowhere else, until all of that is done: an image of a twentieth of a second would wait for tests of
+/// minutes, and others for it. What this machine would have done before an engine begins it is not given away.
 ///
 /// Greedy: whatever fits is started, the longest critical path first. A large execution may so be overtaken by
 /// small ones behind it; in exchange the machine never idles while something could run. Nodes of equal needs share
@@ -33,6 +34,29 @@ struct ExecutionQueue {
   /// Those of `running` that could run elsewhere.
   private var guests = 0
   private var exclusiveRuns = false
+  /// Waiting, and able to run elsewhere.
+  private var waitingGuests = 0
+  /// What could have gone to the engine, from start to end.
+  private var guestSeconds = MovingAverage()
+  private var there = EnginePace()
+
+  private struct EnginePace {
+    /// What a command takes there.
+    var running = MovingAverage()
+    /// What goes by beside that until it has ended here.
+    var overhead = MovingAverage()
+    /// Between two ends, while it is never idle.
+    var interval = MovingAverage()
+    var lastEnd: Double?
+
+    /// Until it begins what it is given next: as long as the last ones waited, or longer, by Little's law, where more are
+    /// before it than were before them.
+    func secondsToBegin(behind count: Int) -> Double? {
+      guard let overhead = overhead.value else { return nil }
+      guard let interval = interval.value, let running = running.value else { return overhead }
+      return max(overhead, Double(count) * interval - running)
+    }
+  }
 
   init(capacity: Resources, jobs: Int, slots: Int = 0) {
     self.capacity = capacity
@@ -52,22 +76,35 @@ struct ExecutionQueue {
     }
     shapes[index].heap.insert(id, priority: priority)
     count += 1
+    if key.mayRunElsewhere { waitingGuests += 1 }
+  }
+
+  /// Whether all that could go to the engine would be done here before the engine had begun one more.
+  private var isSoonerHere: Bool {
+    guard let here = guestSeconds.value, let there = there.secondsToBegin(behind: runningElsewhere) else {
+      return false
+    }
+    return here * (1 + Double(waitingGuests + guests) / Double(jobs)) < there
   }
 
   /// The next execution that fits, taken out, its resources or its slot taken; `nil` when none fits.
   ///
-  /// - Parameter takesGuests: Whether what may run elsewhere may run here too.
-  mutating func startNext(takesGuests: Bool = true) -> (id: Int, place: Scheduler.Place)? {
+  /// - Parameters:
+  ///   - takesGuests: Whether what may run elsewhere may run here too.
+  ///   - keepsJob: Whether one job is kept for what may not.
+  mutating func startNext(takesGuests: Bool = true, keepsJob: Bool = true) -> (id: Int, place: Scheduler.Place)? {
     let hasRoom = running < jobs && !exclusiveRuns
     guard count > 0, hasRoom || runningElsewhere < slots else { return nil }
+    let guestJobs = takesGuests ? (keepsJob ? jobs - 1 : jobs) : 0
+    let hasSlot = runningElsewhere < slots && !(guestJobs > 0 && isSoonerHere)
     var best: (shape: Int, id: Int, priority: Double)?
     for (index, shape) in shapes.enumerated() {
       guard let first = shape.heap.first else { continue }
       let isGuest = shape.mayRunElsewhere
       let fitsHere =
-        hasRoom && (!isGuest || takesGuests && guests < jobs - 1)
+        hasRoom && (!isGuest || guests < guestJobs)
         && (shape.exclusive ? running == 0 : shape.resources.fits(beside: used, in: capacity))
-      guard fitsHere || (shape.mayRunElsewhere && runningElsewhere < slots) else { continue }
+      guard fitsHere || isGuest && (hasSlot || shape.exclusive && runningElsewhere < slots) else { continue }
       if let found = best {
         guard first.priority > found.priority || (first.priority == found.priority && first.id < found.id) else {
           continue
@@ -77,7 +114,8 @@ struct ExecutionQueue {
     }
     guard let best, let id = shapes[best.shape].heap.popFirst() else { return nil }
     count -= 1
-    if shapes[best.shape].mayRunElsewhere, runningElsewhere < slots {
+    if shapes[best.shape].mayRunElsewhere { waitingGuests -= 1 }
+    if shapes[best.shape].mayRunElsewhere, hasSlot || shapes[best.shape].exclusive && runningElsewhere < slots {
       runningElsewhere += 1
       return (id, .elsewhere)
     }
@@ -85,6 +123,20 @@ struct ExecutionQueue {
     if shapes[best.shape].mayRunElsewhere { guests += 1 }
     if shapes[best.shape].exclusive { exclusiveRuns = true } else { used += shapes[best.shape].resources }
     return (id, shapes[best.shape].mayRunElsewhere ? .asGuest : .here)
+  }
+
+  /// Learns from one that is about to be given back: its seconds from start to end, those that its command ran, and when
+  /// that was.
+  mutating func measured(_ seconds: Double, running: Double, at now: Double, _ place: Scheduler.Place) {
+    switch place {
+    case .here: break
+    case .asGuest: guestSeconds.add(seconds)
+    case .elsewhere:
+      there.running.add(running)
+      there.overhead.add(max(0, seconds - running))
+      if let last = there.lastEnd { there.interval.add(now - last) }
+      there.lastEnd = runningElsewhere > 1 ? now : nil
+    }
   }
 
   /// Gives back what a running execution of these needs had taken.
@@ -101,6 +153,13 @@ struct ExecutionQueue {
   /// Forgets those that wait.
   mutating func removeAll() {
     for index in shapes.indices { shapes[index].heap = Heap() }
-    count = 0
+    (count, waitingGuests) = (0, 0)
   }
+}
+
+/// Of seconds; what was last counts a quarter.
+struct MovingAverage {
+  private(set) var value: Double?
+
+  mutating func add(_ next: Double) { value = value.map { $0 + (next - $0) / 4 } ?? next }
 }

@@ -99,10 +99,13 @@ package struct Scheduler: Sendable {
   /// an engine.
   package mutating func startExecutions() -> [Int] {
     var result: [Int] = []
+    // Sums of what comes and goes leave a little, of either sign.
+    let rest = 1e-6
+    let keepsJob = unfinished.here > rest
     // Help with the engine's work is none where it is done before this machine is.
     let takesGuests =
-      slots == 0 || unfinished.here / Double(jobs) <= unfinished.elsewhere / Double(slots)
-    while let (id, place) = queue.startNext(takesGuests: takesGuests) {
+      slots == 0 || !keepsJob || unfinished.here / Double(jobs) <= unfinished.elsewhere / Double(slots)
+    while let (id, place) = queue.startNext(takesGuests: takesGuests, keepsJob: keepsJob) {
       move(id, to: .running)
       if place != .here { places[id] = place }
       result.append(id)
@@ -144,6 +147,14 @@ package struct Scheduler: Sendable {
     case .cancelled: settle(id, .cancelled)
     }
     finishDraining()
+  }
+
+  /// An execution that is about to be reported as finished took so many seconds, in which the command itself ran for some:
+  /// the queue learns what this machine and the engine take.
+  ///
+  /// - Parameter now: Seconds since any moment.
+  package mutating func measured(_ id: Int, seconds: Double, running: Double, at now: Double) {
+    queue.measured(seconds, running: running, at: now, places[id] ?? .here)
   }
 
   /// Nothing new starts any more; what has been handed out is still to be reported as finished.

@@ -4,7 +4,7 @@ import TestServers
 import Testing
 
 /// Builds on an engine whose workers pull the images that actions name, and start containers of them.
-@Suite struct ContainerImageTests {
+@Suite final class ContainerImageTests {
   private let here: Project
   private let engine: BuildGridEngine
   private let registry: RegistryServer
@@ -17,6 +17,9 @@ import Testing
     engine = try BuildGridEngine(in: folder)
     registry = try RegistryServer()
   }
+
+  // Its folder is the project's, which may be gone first.
+  deinit { engine.stop() }
 
   private func settings(_ more: String) throws {
     try here.write(

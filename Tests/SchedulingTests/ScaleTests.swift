@@ -95,6 +95,7 @@ import Testing
       guard let id = running.popFirst() else { break }
       result.makespan = finish[id]
       if scheduler.place(of: id) == .elsewhere { elsewhere -= 1 }
+      scheduler.measured(id, seconds: nodes[id].cost, running: nodes[id].cost, at: result.makespan)
       scheduler.finished(id, .succeeded)
     }
     result.cpu = Self.processorTime() - start
