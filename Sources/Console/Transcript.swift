@@ -51,7 +51,11 @@ struct Transcript: Sendable {
       view.rows = []
       let lines = Summary.lines(event, event.counts ?? counts, sumsUpTests: options.sumsUpTests)
       return [.text(lines.map { $0 + "\n" }.joined())]
-    case .buildStarted, .targetPlanned, .actionOutput:
+    case .actionOutput:
+      let label = Diagnostic.printable(event.label ?? "")
+      let lines = plain(event.text ?? []).split(separator: "\n", omittingEmptySubsequences: false).dropLast()
+      return [.text(lines.map { "\(label) | \($0)\n" }.joined())]
+    case .buildStarted, .targetPlanned:
       break
     }
     return []
@@ -125,8 +129,10 @@ struct Transcript: Sendable {
   }
 
   /// Text of several lines, each fit to be shown, the last with its newline.
-  private func plain(_ text: String) -> String {
-    String(decoding: LogFilter.text(Array(text.utf8), passesColor: false), as: UTF8.self)
+  private func plain(_ text: String) -> String { plain(Array(text.utf8)) }
+
+  private func plain(_ text: [UInt8]) -> String {
+    String(decoding: LogFilter.text(text, passesColor: false), as: UTF8.self)
   }
 
   private enum Color: Int {

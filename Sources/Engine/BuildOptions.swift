@@ -13,6 +13,8 @@ package struct BuildOptions: Sendable {
   /// Wanted tests run although a verdict is cached.
   package var rerun = false
   package var testArguments: [String] = []
+  /// Tells what commands print while they run.
+  package var streams = false
   /// Only says what would execute.
   package var isDryRun = false
   /// Tests among the wanted targets only (`slipway test`).

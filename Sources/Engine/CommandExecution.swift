@@ -71,6 +71,8 @@ struct CommandExecution {
   /// Where its image comes from, if that was pulled.
   var imageSource: Reference?
   let events: EventStream
+  /// Whether what it prints is told while it runs.
+  var streams = false
 
   /// Runs it once; the record is stored by the caller.
   ///
@@ -91,7 +93,7 @@ struct CommandExecution {
     // The outputs are read through the sandbox's view, which needs its scratch folder until the end.
     defer { discard(spec.scratch) }
     let started = Self.now()
-    let result = try await sandbox.run(spec)
+    let result = try await shown(logPath) { try await sandbox.run(spec) }
     defer { for output in result.outputs { try? output?.close() } }
     if result.status == .cancelled { throw CancellationError() }
 
@@ -135,6 +137,10 @@ struct CommandExecution {
     record.log = try insertLog(log)
     record.junit = junit
     return record
+  }
+
+  private func shown(_ log: String, _ run: () async throws -> SandboxResult) async throws -> SandboxResult {
+    streams ? try await OutputStream(target.label, events).following(log, run) : try await run()
   }
 
   /// A command that finds no room for what it writes fails, and that is not its fault.

@@ -54,6 +54,15 @@ final class EngineAccess: Sendable {
     case fetching
   }
 
+  func tell(_ stage: REAPIExecutionStage.Value, of target: Target) {
+    switch stage {
+    case .queued: self.stage(target.label, .queued)
+    case .executing: self.stage(target.label, .running)
+    case .completed: self.stage(target.label, .fetching)
+    case .unknown, .cacheCheck, .UNRECOGNIZED: break
+    }
+  }
+
   /// Whether the engine can run it: what reads an open file, or needs what the engine does not offer, stays here.
   ///
   /// - Parameter pulled: Whether its image is that of a registry.

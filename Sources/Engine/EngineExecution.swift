@@ -3,6 +3,7 @@ import Diagnostics
 import Digests
 import Distribution
 import Files
+import Glibc
 import Graph
 import Manifests
 import OCI
@@ -61,16 +62,15 @@ extension CommandExecution {
     let described = try EngineAction(
       try await access.engine.worded(command), inputRoot: root, timeout: limits, into: store)
     let started = Self.now()
+    let shown = streams ? OutputStream(target.label, events) : nil
+    defer { shown?.finish() }
+    var output: (@Sendable ([UInt8]) -> Void)?
+    if let shown { output = { shown.feed($0) } }
     let answer: ExecutionEngine.Answer
     do throws(RemoteFailure) {
-      answer = try await access.engine.run(described, from: store, time: .seconds(limits)) { [target] stage in
-        switch stage {
-        case .queued: access.stage(target.label, .queued)
-        case .executing: access.stage(target.label, .running)
-        case .completed: access.stage(target.label, .fetching)
-        case .unknown, .cacheCheck, .UNRECOGNIZED: break
-        }
-      }
+      answer = try await access.engine.run(
+        described, from: store, time: .seconds(limits), stage: { [target] in access.tell($0, of: target) },
+        output: output)
     } catch {
       if error.reason == .cancelled { throw CancellationError() }
       throw error
@@ -95,6 +95,11 @@ extension CommandExecution {
       let report = ProtocolCheck(check, output: found.standardOutput)
       log += Array(report.summary.utf8)
       if verdict == .passed, !report.passed { (verdict, code) = (.failed, 1) }
+    }
+    if code == 128 + SIGKILL, verdict == .failed {
+      // The interface has no word for it; a container that is over its memory ends like that.
+      log += Array(
+        "slipway: killed on the worker, as by one that has no more memory for it (memory, properties)\n".utf8)
     }
     if verdict == .timedOut { log += Array("slipway: stopped after \(limits) s (timeout)\n".utf8) }
     var outputs: [ActionRecord.Output] = []

@@ -150,7 +150,8 @@ extension Build {
         .command(
           CommandExecution(
             workspace: workspace, store: store, sandbox: sandbox, layers: layers, snapshot: snapshot, target: target,
-            action: action, key: key, fetchPlan: fetchPlan, imageSource: imageSource(of: target), events: events)), key)
+            action: action, key: key, fetchPlan: fetchPlan, imageSource: imageSource(of: target), events: events,
+            streams: options.streams)), key)
     }
   }
 }

@@ -204,14 +204,23 @@ package final class ExecutionEngine: Sendable {
   /// - Parameters:
   ///   - time: What the action itself may take.
   ///   - stage: Called with each stage that the engine tells of.
+  ///   - output: Called with what the action prints, as far as the engine streams that.
   package func run(
     _ action: EngineAction, from store: Store, time: Duration,
-    stage: @escaping @Sendable (REAPIExecutionStage.Value) -> Void = { _ in }
+    stage: @escaping @Sendable (REAPIExecutionStage.Value) -> Void = { _ in },
+    output: (@Sendable ([UInt8]) -> Void)? = nil
   ) async throws(RemoteFailure) -> Answer {
     let operation = Mutex(Operation())
-    do {
-      return try await follow(action, from: store, time: time, operation, stage)
+    let listener = output.map { Listener(channel, patience: limits.silence, cache, $0) }
+    do throws(RemoteFailure) {
+      let answer = try await follow(action, from: store, time: time, operation) { metadata in
+        stage(metadata.stage)
+        listener?.listen(to: [metadata.stdoutStreamName, metadata.stderrStreamName])
+      }
+      await listener?.end(within: .seconds(1))
+      return answer
     } catch {
+      await listener?.end(within: .zero)
       let name = operation.withLock { $0.name }
       if Task.isCancelled, !name.isEmpty {
         // The task is over; what the engine does with it is not waited for long.
@@ -223,7 +232,7 @@ package final class ExecutionEngine: Sendable {
 
   private func follow(
     _ action: EngineAction, from store: Store, time: Duration, _ operation: borrowing Mutex<Operation>,
-    _ stage: @escaping @Sendable (REAPIExecutionStage.Value) -> Void
+    _ told: @escaping @Sendable (REAPIExecuteOperationMetadata) -> Void
   ) async throws(RemoteFailure) -> Answer {
     let deadline = ContinuousClock.now + time + limits.queueing
     var failures = 0
@@ -235,7 +244,7 @@ package final class ExecutionEngine: Sendable {
       guard ContinuousClock.now < deadline else { throw failure(.timeout, "no worker took the action in time") }
       var last: RemoteFailure
       do throws(RemoteFailure) {
-        switch try await attend(action, operation, deadline - ContinuousClock.now, stage) {
+        switch try await attend(action, operation, deadline - ContinuousClock.now, told) {
         case .open:
           if operation.withLock({ $0.isAlive }) {
             (failures, lost) = (0, nil)
@@ -308,7 +317,7 @@ package final class ExecutionEngine: Sendable {
   /// One stream about the action: a new operation, or the one that is under way.
   private func attend(
     _ action: EngineAction, _ operation: borrowing Mutex<Operation>, _ limit: Duration,
-    _ stage: @escaping @Sendable (REAPIExecutionStage.Value) -> Void
+    _ tell: @escaping @Sendable (REAPIExecuteOperationMetadata) -> Void
   ) async throws(RemoteFailure) -> End {
     let name = operation.withLock { operation in
       operation.isAlive = false
@@ -337,7 +346,7 @@ package final class ExecutionEngine: Sendable {
       for try await operation in operations {
         progress.step()
         told.state.withLock { $0 = (operation.name, true) }
-        if let metadata = try? REAPIExecuteOperationMetadata(unpackingAny: operation.metadata) { stage(metadata.stage) }
+        if let metadata = try? REAPIExecuteOperationMetadata(unpackingAny: operation.metadata) { tell(metadata) }
         guard operation.done else { continue }
         switch operation.result {
         case .response(let packed)?: return .response(try REAPIExecuteResponse(unpackingAny: packed))

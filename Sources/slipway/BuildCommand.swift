@@ -40,6 +40,9 @@ struct BuildArguments: ParsableArguments {
   @Option(help: "Which tests of a target to run: pytest's -k expression.")
   var testFilter: String?
 
+  @Flag(help: "Show what commands print while they run.")
+  var stream = false
+
   @Flag(help: "Say what would execute, and execute nothing.")
   var dryRun = false
 
@@ -76,6 +79,7 @@ struct BuildArguments: ParsableArguments {
     options.executor = executor
     options.rerun = rerun
     options.testArguments = testArg + (testFilter.map { ["-k", $0] } ?? [])
+    options.streams = stream
     options.isDryRun = dryRun
     options.onlyTests = onlyTests
     options.junitFolder = reports.junitFolder

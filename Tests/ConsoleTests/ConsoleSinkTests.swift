@@ -50,6 +50,7 @@ import Testing
     stage.emit(at: 9400, Event(.buildFinished, exitCode: 1))
     #expect(
       stage.memory.text == """
+        //a:image | noise
         DONE //a:image (2.0s)
         PASS //a:unit (41ms)
         FLAKY //a:shaky (passed on attempt 2, 1.0s)
@@ -200,6 +201,17 @@ import Testing
       #expect(stage.memory.text.contains("\(unit) (\(reason), "), "\(stage.memory.text)")
     }
     stage.emit(at: 6000, Event(.actionStage, label: "//a:unknown", reason: "queued"))
+  }
+
+  @Test func `what commands print is shown line by line, with whose it is`() {
+    let stage = Stage(live: false)
+    stage.emit(at: 0, Event(.buildStarted, targets: 2))
+    stage.emit(at: 5, Event(.actionStarted, label: unit))
+    stage.emit(at: 9, Event(.actionOutput, label: unit, text: Array("one\n\ntw\u{1b}[2Jo\n".utf8)))
+    stage.emit(at: 12, Event(.actionOutput, label: unit, text: Array("no end".utf8)))
+    #expect(
+      stage.memory.text == "\(unit) | one\n\(unit) | \n\(unit) | tw\\u{1b}[2Jo\n\(unit) | no end\n",
+      "\(stage.memory.text)")
   }
 
   @Test func `there are at most ten pictures a second, each of them one write`() {

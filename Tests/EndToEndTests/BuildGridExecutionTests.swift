@@ -44,6 +44,26 @@ import Testing
     }
   }
 
+  @Test func `an engine that offers secrets is told their names, and has the files or not`() throws {
+    let engine = try BuildGridEngine(in: folder)
+    try here.write("hidden/secrets/token", "of this machine")
+    try here.write(
+      "hidden/targets.yaml",
+      """
+      targets:
+        test: {rule: test, image: //base:image, secrets: [token], run: [sh, -c, '[ ! -e /secrets/token ]']}
+
+      """)
+    let settings = try here.read("slipway.yaml")
+    let executor = "executor: {url: \"grpc://127.0.0.1:\(engine.port)\", properties: {pool: \"${secrets}\"}"
+    try here.write("slipway.yaml", settings + executor + "}\n")
+    let near = try here.build(["//hidden:test"], options: ["--jobs", "50"])
+    #expect(near.status == 3 && engine.leases(of: 1) + engine.leases(of: 2) == 0, "\(near.error)")
+    try here.write("slipway.yaml", settings + executor + ", offers: [secrets]}\n")
+    let far = try here.build(["//hidden:test"], options: ["--jobs", "50"])
+    #expect(far.status == 0 && engine.leases(of: 1) + engine.leases(of: 2) == 1, "\(far.error)")
+  }
+
   @Test func `more actions than workers wait for their turn`() throws {
     let engine = try BuildGridEngine(in: folder)
     let names = (0..<20).map { "n\($0)" }

@@ -45,7 +45,7 @@ extension Project {
         tree: {rule: action, image: //base:image, outputs: {d: d}, run: [sh, -c, 'mkdir d; echo tree >d/e']}
         image: {rule: image, base: //base:image, layers: [{from: ":old", to: /src/hide}]}
         hidden: {rule: action, image: ":image", inputs: [new.txt, "in/*", ":tree"], outputs: {list: list},
-          run: [sh, -ec, 'cat new.txt in/a d/e; pwd; find . | sort >list']}
+          run: [sh, -ec, 'cat new.txt in/a d/e; pwd; find . ! -name list | sort >list']}
 
       """)
   }

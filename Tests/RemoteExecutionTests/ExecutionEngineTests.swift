@@ -336,6 +336,39 @@ import Testing
     }
   }
 
+  @Test func `what an action prints is told while it prints it, by each of its streams once`() async throws {
+    let engine = FakeEngine([
+      [
+        .streams("logs/out", "logs/err"), .streams("logs/out", "logs/err"), .pause(.milliseconds(200)),
+        FakeEngine.done("all of it"),
+      ]
+    ])
+    engine.log("logs/out", ["one\n", "two"])
+    engine.log("logs/err", ["careful\n"])
+    let told = Mutex<[String]>([])
+    let (action, store) = (action, store)
+    try await engine.serve(Self.hasty) { client in
+      let answer = try await client.run(action, from: store, time: .seconds(10)) { _ in
+      } output: { bytes in
+        told.withLock { $0.append(String(decoding: bytes, as: UTF8.self)) }
+      }
+      guard case .completed(let result) = answer else { return #expect(Bool(false), "\(answer)") }
+      #expect(result.stdoutRaw.elementsEqual("all of it".utf8))
+    }
+    #expect(told.withLock { $0.sorted() } == ["careful\n", "one\n", "two"])
+  }
+
+  @Test func `a stream of output that is not there, or has no end, keeps nobody`() async throws {
+    let engine = FakeEngine([[.streams("logs/none", "logs/long"), FakeEngine.done("done")]])
+    engine.log("logs/long", [String](repeating: "x", count: 10_000))
+    let (action, store) = (action, store)
+    let start = ContinuousClock.now
+    try await engine.serve(Self.hasty) { client in
+      _ = try await client.run(action, from: store, time: .seconds(10), output: { _ in })
+    }
+    #expect(ContinuousClock.now - start < .seconds(8))
+  }
+
   @Test func `stages are told as they come`() async throws {
     let engine = FakeEngine([
       [.stage(.cacheCheck), .stage(.queued), .stage(.executing), .stage(.completed), FakeEngine.done()]

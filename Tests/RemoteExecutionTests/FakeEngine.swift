@@ -18,6 +18,8 @@ final class FakeEngine: RegistrableRPCService, Sendable {
   /// What a stream about an action does next; at the end of its steps it ends.
   enum Step: Sendable {
     case stage(REAPIExecutionStage.Value)
+    /// Names log streams, of output and errors.
+    case streams(String, String)
     case pause(Duration)
     case response(REAPIExecuteResponse)
     case failed(Int32)
@@ -38,6 +40,7 @@ final class FakeEngine: RegistrableRPCService, Sendable {
     /// Bytes of blobs as they travelled.
     var travelled = 0
     var isSilent = false
+    var logs: [String: [String]] = [:]
   }
 
   private let state: Mutex<State>
@@ -175,8 +178,29 @@ final class FakeEngine: RegistrableRPCService, Sendable {
     }
   }
 
-  /// Write alone: what is too large for a batch.
+  /// What a log stream tells: pieces, with a pause between them; one that is not there is not found.
+  func log(_ name: String, _ pieces: [String]) { state.withLock { $0.logs[name] = pieces } }
+
+  /// Write for what is too large for a batch, and Read of log streams alone.
   private func registerStreams<Transport: ServerTransport>(_ router: inout RPCRouter<Transport>) {
+    router.registerHandler(
+      forMethod: ByteStreamByteStream.Method.Read.descriptor,
+      deserializer: ProtobufDeserializer<ByteStreamReadRequest>(),
+      serializer: ProtobufSerializer<ByteStreamReadResponse>()
+    ) { request, _ in
+      var name = ""
+      for try await message in request.messages { name = message.resourceName }
+      guard let pieces = self.state.withLock({ $0.logs[name] }) else { throw RPCError(code: .notFound, message: name) }
+      return StreamingServerResponse { writer in
+        for piece in pieces {
+          var answer = ByteStreamReadResponse()
+          answer.data = Array(piece.utf8).withUnsafeBytes { .init($0) }
+          try await writer.write(answer)
+          try await Task.sleep(for: .milliseconds(20))
+        }
+        return [:]
+      }
+    }
     router.registerHandler(
       forMethod: ByteStreamByteStream.Method.Write.descriptor,
       deserializer: ProtobufDeserializer<ByteStreamWriteRequest>(),
@@ -245,6 +269,11 @@ final class FakeEngine: RegistrableRPCService, Sendable {
           case .stage(let stage):
             var metadata = REAPIExecuteOperationMetadata()
             metadata.stage = stage
+            operation.metadata = try Google_Protobuf_Any(message: metadata)
+            try await writer.write(operation)
+          case .streams(let output, let errors):
+            var metadata = REAPIExecuteOperationMetadata()
+            (metadata.stage, metadata.stdoutStreamName, metadata.stderrStreamName) = (.executing, output, errors)
             operation.metadata = try Google_Protobuf_Any(message: metadata)
             try await writer.write(operation)
           case .pause(let time): try await Task.sleep(for: time)
