@@ -143,6 +143,20 @@ package enum Disk {
     if Glibc.rename(from, to) != 0 { throw failure("rename `\(from)` to", to) }
   }
 
+  /// Replaces a file whole, outside of a store: a reader sees the old bytes or the new ones.
+  package static func replace(_ path: FilePath, with bytes: [UInt8]) throws {
+    let temporary = "\(path.string).\(getpid())"
+    do {
+      let file = try open(temporary, O_WRONLY | O_CREAT | O_TRUNC)
+      defer { try? file.close() }
+      try bytes.withUnsafeBytes { try write(file, $0, path: temporary) }
+      try rename(temporary, path.string)
+    } catch {
+      unlink(temporary)
+      throw error
+    }
+  }
+
   /// Sets the store's one modification time, which also notes a use: the inode's change time becomes now.
   @discardableResult
   package static func setModificationTime(_ path: String, at folder: Int32 = AT_FDCWD) -> Bool {

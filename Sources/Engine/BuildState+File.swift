@@ -80,6 +80,6 @@ extension BuildState {
     }
     let sum = writer.bytes.withUnsafeBytes { Fingerprint(of: $0) }
     writer.fingerprint(sum)
-    try StateFile.replace(path, with: writer.bytes)
+    try Disk.replace(path, with: writer.bytes)
   }
 }

@@ -131,7 +131,8 @@ final class EngineAccess: Sendable {
         }
         return reference
       } catch let diagnostic as Diagnostic {
-        throw RemoteFailure(.server, "cannot give an image to workers: \(diagnostic.message)")
+        // The registry was asked several times; other images would fare no better.
+        throw RemoteFailure(.connection, "cannot give an image to workers: \(diagnostic.message)")
       }
     }
   }

@@ -50,7 +50,7 @@ package final class History: Sendable {
   package func save() throws {
     let (file, noted) = state.withLock { ($0.file, $0.noted) }
     if noted.isEmpty { return }
-    try StateFile.replace(path, with: (file ?? HistoryFile(reading: path)).merged(with: noted))
+    try Disk.replace(path, with: (file ?? HistoryFile(reading: path)).merged(with: noted))
   }
 }
 

@@ -63,7 +63,7 @@ extension Session {
         bytes = Array(report.xml.utf8)
       }
       let package = label.package.string.split(separator: "/").joined(separator: ".")
-      try StateFile.replace(folder.appending("\(package).\(label.name).xml"), with: bytes)
+      try Disk.replace(folder.appending("\(package).\(label.name).xml"), with: bytes)
     }
   }
 }

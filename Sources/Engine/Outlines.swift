@@ -71,7 +71,7 @@ struct Outlines {
     for (key, bytes) in known where size <= Self.sizeLimit || used.contains(key) { writer.entry(key, bytes) }
     for (key, bytes) in added { writer.entry(key, bytes[...]) }
     writer.fingerprint(writer.bytes.withUnsafeBytes { Fingerprint(of: $0) })
-    try? StateFile.replace(path, with: writer.bytes)
+    try? Disk.replace(path, with: writer.bytes)
   }
 }
 

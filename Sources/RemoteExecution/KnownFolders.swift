@@ -46,13 +46,7 @@ struct KnownFolders {
     guard isChanged else { return }
     isChanged = false
     let text = ([Self.title, url, "\(begun)"] + digests.map(\.hex)).joined(separator: "\n") + "\n"
-    let temporary = "\(path.string).\(getpid())"
-    do {
-      try Disk.makeFolders(path.removingLastComponent().string)
-      let file = try Disk.open(temporary, O_WRONLY | O_CREAT | O_TRUNC)
-      defer { try? file.close() }
-      try Array(text.utf8).withUnsafeBytes { try Disk.write(file, $0, path: temporary) }
-      try Disk.rename(temporary, path.string)
-    } catch { unlink(temporary) }
+    try? Disk.makeFolders(path.removingLastComponent().string)
+    try? Disk.replace(path, with: Array(text.utf8))
   }
 }

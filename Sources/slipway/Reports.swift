@@ -27,8 +27,8 @@ struct ReportOptions: ParsableArguments {
     let command = "slipway " + CommandLine.arguments.dropFirst().joined(separator: " ")
     if let report {
       try Disk.makeFolders(report)
-      try StateFile.replace(FilePath(report).appending("report.json"), with: record.json(command: command).encoded)
-      try StateFile.replace(FilePath(report).appending("index.html"), with: record.html(command: command))
+      try Disk.replace(FilePath(report).appending("report.json"), with: record.json(command: command).encoded)
+      try Disk.replace(FilePath(report).appending("index.html"), with: record.html(command: command))
     }
     guard GitHubActions.isRunning else { return }
     for annotation in session.annotations(of: record) { GitHubActions.show(annotation, root: session.workspace.root) }

@@ -1,21 +1,4 @@
-import Caching
 import Digests
-import Files
-import Glibc
-import SystemPackage
-
-/// Files that are replaced whole: those under `.slipway`, and reports.
-package enum StateFile {
-  package static func replace(_ path: FilePath, with bytes: [UInt8]) throws {
-    let temporary = "\(path.string).\(getpid())"
-    let file = try Disk.open(temporary, O_WRONLY | O_CREAT | O_TRUNC)
-    do {
-      defer { try? file.close() }
-      try bytes.withUnsafeBytes { try Disk.write(file, $0, path: temporary) }
-    }
-    try Disk.rename(temporary, path.string)
-  }
-}
 
 /// Reads words, fingerprints and texts; what is not there reads as nothing, and `isSound` becomes false.
 struct StateReader {
