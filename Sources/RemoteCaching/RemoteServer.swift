@@ -16,6 +16,9 @@ package protocol RemoteServer: Sendable {
   /// Up to how many bytes a blob travels in the result that names it; 0 where many are given and brought at once.
   var carriedBytes: Int { get }
 
+  /// Where what is around its calls had best run; nil for wherever tasks run.
+  var executor: (any TaskExecutor)? { get }
+
   /// The encoded REAPI `ActionResult` of an action; nil where there is none.
   func result(of action: RemoteBlob) async throws(RemoteFailure) -> [UInt8]?
 
@@ -34,6 +37,10 @@ package protocol RemoteServer: Sendable {
   func takes(_ bytes: [UInt8], as digest: Digest) async throws(RemoteFailure) -> Bool
 
   func close() async
+}
+
+extension RemoteServer {
+  package var executor: (any TaskExecutor)? { nil }
 }
 
 /// Blobs in groups of at most `limit` bytes each; what is larger is alone, and with a limit of 0 each is.

@@ -19,7 +19,9 @@ package final class RemoteTier: SharedResults {
     /// Questions that are under way at once.
     package var connections = 32
     /// Results that are given to others at once.
-    package var uploads = 4
+    package var uploads = 8
+    /// How long results are gathered that are given together: many at once cost half of what each would alone.
+    package var gathering = Duration.milliseconds(50)
     package var breaker = CircuitBreaker.Limits()
     /// Without any answer, after which a build goes on beside its questions.
     package var patience = Duration.milliseconds(200)
@@ -42,9 +44,17 @@ package final class RemoteTier: SharedResults {
   /// For what is given to others: whoever waits for an answer does not wait for that.
   private let lanes: Permits
 
+  private struct Offer {
+    var record: ActionRecord
+    var request: SharedRequest
+    var store: Store
+  }
+
   private struct State {
     var breaker: CircuitBreaker
     var statistics = TierStatistics()
+    var offers: [Offer] = []
+    var isGathering = false
     var uploads: [Int: Task<Void, Never>] = [:]
     var nextUpload = 0
     /// Why the last result was not given away.
@@ -114,6 +124,10 @@ package final class RemoteTier: SharedResults {
 
   package func lookup(_ request: SharedRequest, into store: Store) async -> SharedLookup {
     guard settings.mode != .off else { return .miss(nil) }
+    return await withTaskExecutorPreference(server.executor) { await lookUp(request, into: store) }
+  }
+
+  private func lookUp(_ request: SharedRequest, into store: Store) async -> SharedLookup {
     let start = clock()
     let server = server
     let answer = await ask { () async throws(RemoteFailure) in try await server.result(of: request.action) }
@@ -254,13 +268,32 @@ package final class RemoteTier: SharedResults {
 
   package func offer(_ record: ActionRecord, as request: SharedRequest, from store: Store) {
     guard settings.mode == .write, record.isSuccess, request.isHermetic || settings.signingKey != nil else { return }
+    let isFirst = state.withLock { state in
+      state.offers.append(Offer(record: record, request: request, store: store))
+      defer { state.isGathering = true }
+      return !state.isGathering
+    }
+    guard isFirst else { return }
+    Task {
+      repeat { try? await Task.sleep(for: settings.gathering) } while giveOffers()
+    }
+  }
+
+  /// Begins to give what was gathered; whether there was any.
+  @discardableResult
+  private func giveOffers() -> Bool {
     state.withLock { state in
-      let number = state.nextUpload
-      state.nextUpload += 1
-      state.uploads[number] = Task {
-        await self.give(record, request, store)
-        self.state.withLock { $0.uploads[number] = nil }
+      state.isGathering = !state.offers.isEmpty
+      for offer in state.offers {
+        let number = state.nextUpload
+        state.nextUpload += 1
+        state.uploads[number] = Task(executorPreference: server.executor) {
+          await self.give(offer.record, offer.request, offer.store)
+          self.state.withLock { $0.uploads[number] = nil }
+        }
       }
+      state.offers = []
+      return state.isGathering
     }
   }
 
@@ -321,6 +354,7 @@ package final class RemoteTier: SharedResults {
 
   /// Waits for what is still to be given, but no longer than that; then closes the server's connections.
   package func finish(within limit: Duration) async {
+    giveOffers()
     let uploads = state.withLock { Array($0.uploads.values) }
     if !uploads.isEmpty {
       let watch = Task {

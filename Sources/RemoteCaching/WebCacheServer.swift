@@ -21,6 +21,7 @@ package final class WebCacheServer: RemoteServer {
   package let carriedBytes = 4 << 10
   private let access: RemoteCacheAccess
   private let client: HTTPClient
+  package let executor: (any TaskExecutor)?
   private let headers: HTTPHeaders
 
   /// - Throws: A diagnostic for certificates that cannot be read.
@@ -47,7 +48,9 @@ package final class WebCacheServer: RemoteServer {
     let patience = TimeAmount.nanoseconds(Int64(access.patience.seconds * 1e9))
     configuration.timeout = .init(connect: patience, read: patience, write: patience)
     // One loop: requests are little and many, and what hops between loops wakes each of them.
-    client = HTTPClient(eventLoopGroup: HTTPClient.defaultEventLoopGroup.next(), configuration: configuration)
+    let loop = HTTPClient.defaultEventLoopGroup.next()
+    client = HTTPClient(eventLoopGroup: loop, configuration: configuration)
+    executor = LoopExecutor(loop)
     var headers = HTTPHeaders([("User-Agent", "slipway")])
     switch access.credential {
     case .basic(let user, let password)?:
@@ -274,4 +277,17 @@ private struct ShortAnswer: Sendable {
 
 extension HTTPClientResponse {
   fileprivate var head: HTTPResponseHead { HTTPResponseHead(version: version, status: status, headers: headers) }
+}
+
+/// Runs tasks on an event loop: what waits for its answers is there already when they come, and keeps none of the threads
+/// on which actions are seen to.
+private final class LoopExecutor: TaskExecutor {
+  private let loop: any EventLoop
+
+  init(_ loop: any EventLoop) { self.loop = loop }
+
+  func enqueue(_ job: consuming ExecutorJob) {
+    let job = UnownedJob(job)
+    loop.execute { job.runSynchronously(on: self.asUnownedTaskExecutor()) }
+  }
 }

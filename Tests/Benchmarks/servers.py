@@ -19,7 +19,7 @@ NGINX = """\
 daemon off; master_process off; pid {root}/nginx.pid; error_log {root}/nginx.log error;
 events {{ worker_connections 512; }}
 http {{
-  access_log off; default_type application/octet-stream; client_max_body_size 1g;
+  access_log off; log_not_found off; default_type application/octet-stream; client_max_body_size 1g;
   client_body_temp_path {root}/store/tmp; fastcgi_temp_path {root}/tmp/fastcgi; uwsgi_temp_path {root}/tmp/uwsgi;
   scgi_temp_path {root}/tmp/scgi; proxy_temp_path {root}/tmp/proxy;
   server {{
