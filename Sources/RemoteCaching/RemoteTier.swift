@@ -124,13 +124,12 @@ package final class RemoteTier: SharedResults {
 
   package func lookup(_ request: SharedRequest, into store: Store) async -> SharedLookup {
     guard settings.mode != .off else { return .miss(nil) }
-    return await withTaskExecutorPreference(server.executor) { await lookUp(request, into: store) }
-  }
-
-  private func lookUp(_ request: SharedRequest, into store: Store) async -> SharedLookup {
     let start = clock()
     let server = server
-    let answer = await ask { () async throws(RemoteFailure) in try await server.result(of: request.action) }
+    // What comes of it is looked at elsewhere: a signature takes as long as the question, and there are several processors.
+    let answer = await withTaskExecutorPreference(server.executor) {
+      await ask { () async throws(RemoteFailure) in try await server.result(of: request.action) }
+    }
     let end = clock()
     let (found, carried) = judge(answer, request)
     // What they are not known by is not asked for; what could not be written is asked for like any other.
