@@ -74,6 +74,7 @@ FORWARD(int, archive_read_support_format_raw, (Archive * a), (a))
 FORWARD(int, archive_read_support_format_tar, (Archive * a), (a))
 FORWARD(int, archive_filter_code, (Archive * a, int number), (a, number))
 FORWARD(int, archive_read_open_memory, (Archive * a, const void *bytes, size_t count), (a, bytes, count))
+FORWARD(int, archive_read_open_fd, (Archive * a, int file, size_t block), (a, file, block))
 FORWARD(int, archive_read_open,
         (Archive * a, void *data, archive_open_callback *open, archive_read_callback *read,
          archive_close_callback *close),

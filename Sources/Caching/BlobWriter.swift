@@ -32,6 +32,12 @@ package final class BlobWriter {
     size += bytes.count
   }
 
+  /// The file of what was written so far, at its start.
+  package func withFile<Value>(_ body: (Int32) throws -> Value) throws -> Value {
+    guard lseek(file.rawValue, 0, SEEK_SET) == 0 else { throw Disk.failure("read", temporary) }
+    return try body(file.rawValue)
+  }
+
   /// Of what was written so far.
   package var digest: Digest { hasher.finish() }
 

@@ -141,7 +141,7 @@ package final class ExecutionCacheServer: RemoteServer {
     var came: Set<RemoteBlob> = []
     for batch in packed(blobs, limit: limit) {
       if batch.count == 1, let blob = batch.first, blob.size > limit {
-        if try await stream(blob, into: store) { came.insert(blob) }
+        if try await stream(blob, into: store, compressed: capabilities.compresses) { came.insert(blob) }
       } else {
         came.formUnion(try await fetchTogether(batch, into: store, compressed: capabilities.compresses))
       }
@@ -189,19 +189,23 @@ package final class ExecutionCacheServer: RemoteServer {
     }
   }
 
-  private func stream(_ blob: RemoteBlob, into store: Store) async throws(RemoteFailure) -> Bool {
+  private func stream(_ blob: RemoteBlob, into store: Store, compressed: Bool) async throws(RemoteFailure) -> Bool {
     var request = ByteStreamReadRequest()
-    request.resourceName = path("blobs/\(blob.digest)/\(blob.size)")
+    request.resourceName = path("\(compressed ? "compressed-blobs/zstd" : "blobs")/\(blob.digest)/\(blob.size)")
+    // A frame of what does not get smaller is larger by a little.
+    let limit = compressed ? blob.size + blob.size / 64 + 4096 : blob.size
     do throws(RemoteFailure) {
       return try await channel.stream(Stream.Read.descriptor, request, size: blob.size) {
         (pieces: RPCAsyncSequence<ByteStreamReadResponse, any Error>, progress) in
-        let writer = try locally { try BlobWriter(store) }
+        let received = try locally { try BlobWriter(store) }
         for try await piece in pieces {
           progress.step()
-          guard writer.size + piece.data.count <= blob.size else { return false }
-          try locally { try piece.data.withUnsafeBytes { try writer.write($0) } }
+          guard received.size + piece.data.count <= limit else { return false }
+          try locally { try piece.data.withUnsafeBytes { try received.write($0) } }
         }
-        guard writer.size == blob.size, writer.digest == blob.digest else { return false }
+        let writer =
+          try compressed ? locally { try Self.expanded(received, size: blob.size, into: store) } : Optional(received)
+        guard let writer, writer.size == blob.size, writer.digest == blob.digest else { return false }
         _ = try locally { try writer.finish() }
         return true
       }
@@ -209,6 +213,12 @@ package final class ExecutionCacheServer: RemoteServer {
       if error.reason == .absent { return false }
       throw error
     }
+  }
+
+  /// What is in the frame that came; nil where that is damaged, or too much.
+  private static func expanded(_ frame: BlobWriter, size: Int, into store: Store) throws -> BlobWriter? {
+    let writer = try BlobWriter(store)
+    return try frame.withFile { try Zstandard.expand(file: $0, size: size, writer.write) } ? writer : nil
   }
 
   package func upload(_ blobs: [RemoteBlob], from store: Store) async throws(RemoteFailure) {

@@ -19,27 +19,41 @@ enum Zstandard {
 
   /// What is in a frame; nil unless it is that many bytes.
   static func expanded(_ frame: some Collection<UInt8>, size: Int) -> [UInt8]? {
-    guard let archive = archive_read_new() else { return nil }
+    let frame = Array(frame)
+    var result: [UInt8] = []
+    result.reserveCapacity(size)
+    let isWhole = frame.withUnsafeBytes { frame in
+      expand(size: size, { archive_read_open_memory($0, frame.baseAddress, frame.count) }) { result += $0 }
+    }
+    return isWhole ? result : nil
+  }
+
+  /// Gives what is in a file's frame piece by piece; false unless it is that many bytes.
+  static func expand(
+    file: Int32, size: Int, _ take: (UnsafeRawBufferPointer) throws -> Void
+  ) rethrows -> Bool {
+    try expand(size: size, { archive_read_open_fd($0, file, 64 << 10) }, take)
+  }
+
+  private static func expand(
+    size: Int, _ open: (OpaquePointer) -> Int32, _ take: (UnsafeRawBufferPointer) throws -> Void
+  ) rethrows -> Bool {
+    guard let archive = archive_read_new() else { return false }
     defer { archive_read_free(archive) }
+    var entry: OpaquePointer?
     // Nothing but this filter: no other format is looked for in what a server sent.
     guard archive_read_support_filter_zstd(archive) == ARCHIVE_OK,
-      archive_read_support_format_raw(archive) == ARCHIVE_OK
-    else { return nil }
-    let frame = Array(frame)
-    return frame.withUnsafeBytes { frame -> [UInt8]? in
-      var entry: OpaquePointer?
-      guard archive_read_open_memory(archive, frame.baseAddress, frame.count) == ARCHIVE_OK,
-        archive_read_next_header(archive, &entry) == ARCHIVE_OK, archive_filter_code(archive, 0) == ARCHIVE_FILTER_ZSTD
-      else { return nil }
-      var result: [UInt8] = []
-      result.reserveCapacity(size)
-      while true {
-        var (bytes, count, offset): (UnsafeRawPointer?, Int, Int64) = (nil, 0, 0)
-        let status = archive_read_data_block(archive, &bytes, &count, &offset)
-        if status == ARCHIVE_EOF { return result.count == size ? result : nil }
-        guard status == ARCHIVE_OK, result.count + count <= size else { return nil }
-        result.append(contentsOf: UnsafeRawBufferPointer(start: bytes, count: count))
-      }
+      archive_read_support_format_raw(archive) == ARCHIVE_OK, open(archive) == ARCHIVE_OK,
+      archive_read_next_header(archive, &entry) == ARCHIVE_OK, archive_filter_code(archive, 0) == ARCHIVE_FILTER_ZSTD
+    else { return false }
+    var total = 0
+    while true {
+      var (bytes, count, offset): (UnsafeRawPointer?, Int, Int64) = (nil, 0, 0)
+      let status = archive_read_data_block(archive, &bytes, &count, &offset)
+      if status == ARCHIVE_EOF { return total == size }
+      guard status == ARCHIVE_OK, total + count <= size else { return false }
+      total += count
+      try take(UnsafeRawBufferPointer(start: bytes, count: count))
     }
   }
 

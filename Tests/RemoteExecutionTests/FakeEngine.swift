@@ -190,6 +190,21 @@ final class FakeEngine: RegistrableRPCService, Sendable {
     ) { request, _ in
       var name = ""
       for try await message in request.messages { name = message.resourceName }
+      // blobs/HASH/SIZE, or compressed-blobs/zstd/HASH/SIZE.
+      let parts = name.split(separator: "/").map(String.init)
+      if parts.count > 2, let bytes = self.state.withLock({ $0.blobs[parts[parts.count - 2]] }) {
+        try await self.note(.stream(parts[0]))
+        let sent = parts[0] == "compressed-blobs" ? Self.frame(of: bytes) : bytes
+        self.state.withLock { $0.travelled += sent.count }
+        return StreamingServerResponse { writer in
+          for start in stride(from: 0, to: sent.count, by: 1 << 20) {
+            var answer = ByteStreamReadResponse()
+            answer.data = .init(sent[start..<min(start + 1 << 20, sent.count)])
+            try await writer.write(answer)
+          }
+          return [:]
+        }
+      }
       guard let pieces = self.state.withLock({ $0.logs[name] }) else { throw RPCError(code: .notFound, message: name) }
       return StreamingServerResponse { writer in
         for piece in pieces {
@@ -232,6 +247,15 @@ final class FakeEngine: RegistrableRPCService, Sendable {
       }
     }
   }
+
+  /// Larger than the bytes, where those do not get smaller.
+  private static func frame(of bytes: [UInt8]) -> [UInt8] {
+    guard let encoder = Zstandard.Encoder(), bytes.withUnsafeBytes({ encoder.write($0) }) else { return [] }
+    return encoder.finish() ?? []
+  }
+
+  /// From now on the server gives other bytes for a blob.
+  func spoil(_ digest: Digest, _ bytes: [UInt8]) { state.withLock { $0.blobs[digest.hex] = bytes } }
 
   private func answer<Transport: ServerTransport, Request: Message, Answer: Message>(
     _ router: inout RPCRouter<Transport>, _ method: MethodDescriptor,
