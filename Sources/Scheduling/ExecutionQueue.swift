@@ -2,7 +2,8 @@
 ///
 /// What may run elsewhere does so as long as a slot there is free, and else takes its share here; but one job here is kept
 /// for what can run nowhere else, until all of that is done: an image of a twentieth of a second would wait for tests of
-/// minutes, and others for it. What this machine would have done before an engine begins it is not given away.
+/// minutes, and others for it. Where this machine is what all wait for, what leads to its work goes to the engine first.
+/// What this machine would have done before an engine begins it is not given away.
 ///
 /// Greedy: whatever fits is started, the longest critical path first. A large execution may so be overtaken by
 /// small ones behind it; in exchange the machine never idles while something could run. Nodes of equal needs share
@@ -13,6 +14,7 @@ struct ExecutionQueue {
     /// It wants more than the machine has: it runs when nothing else does.
     var exclusive: Bool
     var mayRunElsewhere: Bool
+    var feedsThisMachine: Bool
     var heap = Heap()
   }
 
@@ -20,6 +22,7 @@ struct ExecutionQueue {
   private struct ShapeKey: Hashable {
     var resources: Resources
     var mayRunElsewhere: Bool
+    var feedsThisMachine: Bool
   }
 
   private let jobs: Int
@@ -64,19 +67,23 @@ struct ExecutionQueue {
     self.slots = max(0, slots)
   }
 
-  mutating func insert(_ id: Int, _ resources: Resources, mayRunElsewhere: Bool = false, priority: Double) {
-    let key = ShapeKey(resources: resources, mayRunElsewhere: mayRunElsewhere && slots > 0)
+  mutating func insert(
+    _ id: Int, _ resources: Resources, mayRunElsewhere: Bool = false, feedsThisMachine: Bool = false, priority: Double
+  ) {
+    let isGuest = mayRunElsewhere && slots > 0
+    let key = ShapeKey(
+      resources: resources, mayRunElsewhere: isGuest, feedsThisMachine: isGuest && feedsThisMachine)
     let index = shapeIndex[key] ?? shapes.count
     if index == shapes.count {
       shapeIndex[key] = index
       shapes.append(
         Shape(
           resources: resources, exclusive: !resources.fits(beside: .none, in: capacity),
-          mayRunElsewhere: key.mayRunElsewhere))
+          mayRunElsewhere: isGuest, feedsThisMachine: key.feedsThisMachine))
     }
     shapes[index].heap.insert(id, priority: priority)
     count += 1
-    if key.mayRunElsewhere { waitingGuests += 1 }
+    if isGuest { waitingGuests += 1 }
   }
 
   /// Whether all that could go to the engine would be done here before the engine had begun one more.
@@ -92,12 +99,15 @@ struct ExecutionQueue {
   /// - Parameters:
   ///   - takesGuests: Whether what may run elsewhere may run here too.
   ///   - keepsJob: Whether one job is kept for what may not.
-  mutating func startNext(takesGuests: Bool = true, keepsJob: Bool = true) -> (id: Int, place: Scheduler.Place)? {
+  ///   - left: Seconds that this machine needs for what only it can do. What leads to that is as urgent as all of it.
+  mutating func startNext(
+    takesGuests: Bool = true, keepsJob: Bool = true, left: Double = 0
+  ) -> (id: Int, place: Scheduler.Place)? {
     let hasRoom = running < jobs && !exclusiveRuns
     guard count > 0, hasRoom || runningElsewhere < slots else { return nil }
     let guestJobs = takesGuests ? (keepsJob ? jobs - 1 : jobs) : 0
     let hasSlot = runningElsewhere < slots && !(guestJobs > 0 && isSoonerHere)
-    var best: (shape: Int, id: Int, priority: Double)?
+    var best: (shape: Int, id: Int, urgency: Double)?
     for (index, shape) in shapes.enumerated() {
       guard let first = shape.heap.first else { continue }
       let isGuest = shape.mayRunElsewhere
@@ -105,12 +115,11 @@ struct ExecutionQueue {
         hasRoom && (!isGuest || guests < guestJobs)
         && (shape.exclusive ? running == 0 : shape.resources.fits(beside: used, in: capacity))
       guard fitsHere || isGuest && (hasSlot || shape.exclusive && runningElsewhere < slots) else { continue }
+      let urgency = shape.feedsThisMachine ? max(first.priority, left) : first.priority
       if let found = best {
-        guard first.priority > found.priority || (first.priority == found.priority && first.id < found.id) else {
-          continue
-        }
+        guard urgency > found.urgency || (urgency == found.urgency && first.id < found.id) else { continue }
       }
-      best = (index, first.id, first.priority)
+      best = (index, first.id, urgency)
     }
     guard let best, let id = shapes[best.shape].heap.popFirst() else { return nil }
     count -= 1

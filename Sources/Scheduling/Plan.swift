@@ -8,12 +8,15 @@ extension Scheduler {
     /// How many entries of `successors` are node `i`.
     var predecessorCount: [Int32]
     var priorities: [Double]
+    /// Something that waits for node `i`, directly or not, can run nowhere but on this machine.
+    var feedsThisMachine: [Bool]
 
     init(nodes: [Node], wanted: [Int]) throws(Cycle) {
       isWanted = [Bool](repeating: false, count: nodes.count)
       predecessorCount = [Int32](repeating: 0, count: nodes.count)
       successorStart = [Int32](repeating: 0, count: nodes.count + 1)
       priorities = [Double](repeating: 0, count: nodes.count)
+      feedsThisMachine = [Bool](repeating: false, count: nodes.count)
       successors = []
       findWanted(nodes, from: wanted)
       connect(nodes)
@@ -21,7 +24,9 @@ extension Scheduler {
       for id in order.reversed() {
         var longest = 0.0
         for edge in successorStart[id]..<successorStart[id + 1] {
-          longest = max(longest, priorities[Int(successors[Int(edge)])])
+          let next = Int(successors[Int(edge)])
+          longest = max(longest, priorities[next])
+          if feedsThisMachine[next] || !nodes[next].mayRunElsewhere { feedsThisMachine[id] = true }
         }
         let cost = nodes[id].cost
         priorities[id] = longest + (cost.isFinite && cost > 0 ? cost : 0)

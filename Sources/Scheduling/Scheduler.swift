@@ -35,6 +35,8 @@ package struct Scheduler: Sendable {
   private let keepGoing: Bool
   /// Seconds from a node's start to the end of the longest chain that waits for it.
   let priorities: [Double]
+  /// Those that something waits for which can run nowhere but here.
+  private let feedsThisMachine: [Bool]
   /// Those that wait for node `i`: `successors[successorStart[i]..<successorStart[i + 1]]`, ascending.
   private let successors: [Int32]
   private let successorStart: [Int32]
@@ -52,8 +54,8 @@ package struct Scheduler: Sendable {
   private var isCancelled = false
   /// Of what runs and could run in a slot of an engine.
   private var places: [Int: Place] = [:]
-  /// Seconds of what has not ended: what can run nowhere but here, and what can.
-  private var unfinished = (here: 0.0, elsewhere: 0.0)
+  /// Seconds of what has neither begun nor ended: what can run nowhere but here, and what can.
+  private var remaining = (here: 0.0, elsewhere: 0.0)
   private let jobs: Int
   private let slots: Int
   /// A failure has stopped all that is not `essential`.
@@ -70,6 +72,7 @@ package struct Scheduler: Sendable {
     self.keepGoing = keepGoing
     (self.jobs, self.slots) = (max(1, jobs), slots)
     priorities = plan.priorities
+    feedsThisMachine = plan.feedsThisMachine
     successors = plan.successors
     successorStart = plan.successorStart
     unsettled = plan.predecessorCount
@@ -101,11 +104,11 @@ package struct Scheduler: Sendable {
     var result: [Int] = []
     // Sums of what comes and goes leave a little, of either sign.
     let rest = 1e-6
-    let keepsJob = unfinished.here > rest
+    let keepsJob = remaining.here > rest
     // Help with the engine's work is none where it is done before this machine is.
-    let takesGuests =
-      slots == 0 || !keepsJob || unfinished.here / Double(jobs) <= unfinished.elsewhere / Double(slots)
-    while let (id, place) = queue.startNext(takesGuests: takesGuests, keepsJob: keepsJob) {
+    let left = remaining.here / Double(jobs)
+    let takesGuests = slots == 0 || !keepsJob || left <= remaining.elsewhere / Double(slots)
+    while let (id, place) = queue.startNext(takesGuests: takesGuests, keepsJob: keepsJob, left: left) {
       move(id, to: .running)
       if place != .here { places[id] = place }
       result.append(id)
@@ -212,15 +215,15 @@ package struct Scheduler: Sendable {
     phaseCounts[Int(now.rawValue)] -= 1
     phaseCounts[Int(next.rawValue)] += 1
     phases[id] = next
-    if now == .unwanted { count(id, 1) } else if next.isFinal { count(id, -1) }
+    if now == .unwanted { count(id, 1) } else if next == .running || next.isFinal && now != .running { count(id, -1) }
   }
 
   private mutating func count(_ id: Int, _ sign: Double) {
     guard slots > 0, nodes[id].cost.isFinite else { return }
     if nodes[id].mayRunElsewhere {
-      unfinished.elsewhere += sign * nodes[id].cost
+      remaining.elsewhere += sign * nodes[id].cost
     } else {
-      unfinished.here += sign * nodes[id].cost
+      remaining.here += sign * nodes[id].cost
     }
   }
 
@@ -232,7 +235,8 @@ package struct Scheduler: Sendable {
   private mutating func enqueue(_ id: Int) {
     guard !isDraining || essential[id] else { return }
     queue.insert(
-      id, nodes[id].resources, mayRunElsewhere: nodes[id].mayRunElsewhere, priority: priorities[id])
+      id, nodes[id].resources, mayRunElsewhere: nodes[id].mayRunElsewhere, feedsThisMachine: feedsThisMachine[id],
+      priority: priorities[id])
   }
 
   /// Ends a node, and whatever that decides.

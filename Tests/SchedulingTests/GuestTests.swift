@@ -27,6 +27,33 @@ import Testing
     #expect(Self.places(&mixed) == [.asGuest])
   }
 
+  @Test(arguments: [(50.0, 0), (60.0, 1)])
+  func `what leads to work of this machine is as urgent as all of that work`(longest: Double, first: Int) throws {
+    var guests = [1.0, longest].map { Scheduler.Node(cost: $0) }
+    for id in guests.indices { guests[id].mayRunElsewhere = true }
+    // Ten seconds that wait for the first, a hundred that do not: two jobs take 55 s.
+    let nodes = guests + [Scheduler.Node(dependencies: [0], cost: 10), Scheduler.Node(cost: 100)]
+    var scheduler = try Scheduler(
+      nodes: nodes, wanted: Array(nodes.indices), capacity: Resources(cpu: 8000, memory: 8 << 30), jobs: 2, slots: 1,
+      keepGoing: true)
+    for id in scheduler.start() where id < 2 { scheduler.requestExecution(id) }
+    #expect(scheduler.startExecutions().first == first)
+  }
+
+  @Test func `what runs is not counted as left`() throws {
+    // The engine has a minute to run, and has begun it: this machine has more to do.
+    var nodes = [60.0, 1].map { Scheduler.Node(cost: $0) }
+    for id in nodes.indices { nodes[id].mayRunElsewhere = true }
+    nodes.append(Scheduler.Node(cost: 10))
+    var scheduler = try Scheduler(
+      nodes: nodes, wanted: Array(nodes.indices), capacity: Resources(cpu: 8000, memory: 8 << 30), jobs: 2, slots: 1,
+      keepGoing: true)
+    for id in scheduler.start() where id == 0 { scheduler.requestExecution(id) }
+    #expect(Self.places(&scheduler) == [.elsewhere])
+    scheduler.requestExecution(1)
+    #expect(Self.places(&scheduler) == [])
+  }
+
   @Test func `what is known to take no time is help all the same`() throws {
     // Their sum does not come back to nothing when they have ended.
     var nodes = [0.1, 0.2, 0.3, 0, 0, 0].map { Scheduler.Node(cost: $0) }
