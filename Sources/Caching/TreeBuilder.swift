@@ -47,14 +47,34 @@ package struct TreeBuilder {
 
   /// Puts an entry at a `/`-separated relative path; a directory may be put at the empty path, which is the root.
   package mutating func add(_ path: String, _ node: Directory.Node) throws {
-    var components = path.utf8.split(separator: UInt8(ascii: "/"), omittingEmptySubsequences: false).map {
-      String(decoding: $0, as: UTF8.self)
-    }
     if path.isEmpty {
       guard case .folder(let directory) = node else {
         throw Diagnostic.error("an input needs a path of its own below the root", cause: .input)
       }
       return try merge(directory, into: top, path: "")
+    }
+    let (folder, name) = try place(of: path)
+    try put(name, node, into: folder, path: path)
+  }
+
+  /// Puts a folder in place of all that is at its path, as a mount does; not at the empty path.
+  package mutating func mount(_ directory: DirectoryArtifact, at path: String) throws {
+    let (folder, name) = try place(of: path)
+    folder.children[Array(name.utf8)] = .leaf(name, .folder(directory))
+  }
+
+  /// Makes sure of a folder, empty unless something else is put into it.
+  package mutating func addFolder(_ path: String) throws {
+    guard !path.isEmpty else { return }
+    try add(path, .folder(store.insert(Directory([]))))
+  }
+
+  package consuming func finish() throws -> DirectoryArtifact { try close(top) }
+
+  /// The folder that a path lies in, made where there is none, and the name in it.
+  private func place(of path: String) throws -> (folder: Folder, name: String) {
+    var components = path.utf8.split(separator: UInt8(ascii: "/"), omittingEmptySubsequences: false).map {
+      String(decoding: $0, as: UTF8.self)
     }
     guard components.allSatisfy(Directory.isSound), components.count < Store.depthLimit else {
       throw Diagnostic.error("`\(path)` is not a path inside a tree", cause: .input)
@@ -66,31 +86,8 @@ package struct TreeBuilder {
       walked += walked.isEmpty ? component : "/" + component
       folder = try subfolder(component, of: folder, path: walked)
     }
-    try put(name, node, into: folder, path: path)
+    return (folder, name)
   }
-
-  /// Puts a folder in place of all that is at its path, as a mount does; not at the empty path.
-  package mutating func mount(_ directory: DirectoryArtifact, at path: String) throws {
-    let parent = path.lastIndex(of: "/").map { String(path[..<$0]) } ?? ""
-    let name = path.split(separator: "/").last.map(String.init) ?? ""
-    guard Directory.isSound(name) else {
-      throw Diagnostic.error("`\(path)` is not a path inside a tree", cause: .input)
-    }
-    try addFolder(parent)
-    var folder = top
-    for component in parent.split(separator: "/").map(String.init) {
-      folder = try subfolder(component, of: folder, path: component)
-    }
-    folder.children[Array(name.utf8)] = .leaf(name, .folder(directory))
-  }
-
-  /// Makes sure of a folder, empty unless something else is put into it.
-  package mutating func addFolder(_ path: String) throws {
-    guard !path.isEmpty else { return }
-    try add(path, .folder(store.insert(Directory([]))))
-  }
-
-  package consuming func finish() throws -> DirectoryArtifact { try close(top) }
 
   private func subfolder(_ name: String, of parent: Folder, path: String) throws -> Folder {
     switch parent.children[Array(name.utf8)] {

@@ -22,6 +22,8 @@ package final class ExecutionEngine: Sendable {
     package var outage = Duration.seconds(30)
     /// Without a word from a stream, after which the engine is asked whether it is there.
     package var silence = Duration.seconds(20)
+    /// Messages of actions that are sent together, two an action.
+    package var batch = 16
     /// That an action may wait for a worker, beside its own time.
     package var queueing = Duration.seconds(3600)
 
@@ -46,6 +48,9 @@ package final class ExecutionEngine: Sendable {
     private var isRead = false
     /// What is being given, by each of its blobs.
     var flights: [Digest: Flight] = [:]
+    /// Messages of actions that wait for the batch before theirs to be sent, by the batch's number.
+    var messages: [Int: [RemoteBlob]] = [:]
+    var lastBatch: (number: Int, flight: Flight)?
 
     mutating func blobs(_ memory: FilePath?, _ url: String, again: Bool) -> Set<Digest> {
       if !isRead {
@@ -107,8 +112,7 @@ package final class ExecutionEngine: Sendable {
     let known = known.withLock { $0.blobs(memory, url, again: again) }
     let (files, folders) = try locally { try Self.unknown(below: action.inputRoot, known, store) }
     if files.isEmpty && folders.isEmpty {
-      // New to the engine wherever all else is not: not worth a question.
-      try await cache.upload(own, from: store)
+      try await giveMessages(own, from: store)
       return own.reduce(0) { $0 + $1.size }
     }
     // What another action is giving already is waited for, and not sent twice.
@@ -120,25 +124,58 @@ package final class ExecutionEngine: Sendable {
       for blob in free { known.flights[blob.digest] = flight }
       return (flight, others)
     }
-    let sent = try await withTaskCancellationHandler {
-      await flight.value
-    } onCancel: {
-      flight.cancel()
-    }.get()
-    for other in others {
-      let end = await other.value
-      // That another action was cancelled is for this one no more than a connection that broke.
-      if case .failure(let failure) = end, failure.reason == .cancelled, !Task.isCancelled {
-        throw self.failure(.connection, "what it needs was not sent to the end")
-      }
-      _ = try end.get()
-    }
+    let sent = try await end(of: flight)
+    for other in others { try await end(ofAnother: other) }
     self.known.withLock { known in
       known.blobs.formUnion(files.map(\.digest))
       known.blobs.formUnion(folders.map(\.root))
       known.folders?.insert(folders.map(\.root))
     }
     return sent
+  }
+
+  /// Sends what is new to the engine wherever all else is not, and so not worth a question.
+  ///
+  /// What comes while a batch is on its way goes together. Batches are small, and each waits for the one before: an engine
+  /// that was handed all actions at once begins none of them for a while.
+  private func giveMessages(_ blobs: [RemoteBlob], from store: Store) async throws(RemoteFailure) {
+    let (flight, isOwn) = known.withLock { known -> (Flight, Bool) in
+      if let last = known.lastBatch, let waiting = known.messages[last.number], waiting.count < limits.batch {
+        known.messages[last.number] = waiting + blobs
+        return (last.flight, false)
+      }
+      let (before, number) = (known.lastBatch?.flight, (known.lastBatch?.number ?? 0) + 1)
+      let flight = Flight {
+        _ = await before?.value
+        let messages = self.known.withLock { $0.messages.removeValue(forKey: number) ?? [] }
+        do throws(RemoteFailure) {
+          try await self.cache.upload(messages, from: store)
+          return .success(messages.reduce(0) { $0 + $1.size })
+        } catch { return .failure(error) }
+      }
+      known.messages[number] = blobs
+      known.lastBatch = (number, flight)
+      return (flight, true)
+    }
+    if isOwn { _ = try await end(of: flight) } else { try await end(ofAnother: flight) }
+  }
+
+  private func end(of flight: Flight) async throws(RemoteFailure) -> Int {
+    let end = await withTaskCancellationHandler {
+      await flight.value
+    } onCancel: {
+      flight.cancel()
+    }
+    return try end.get()
+  }
+
+  private func end(ofAnother flight: Flight) async throws(RemoteFailure) {
+    let end = await flight.value
+    // That another action was cancelled is for this one no more than a connection that broke.
+    if case .failure(let failure) = end, failure.reason == .cancelled, !Task.isCancelled {
+      throw self.failure(.connection, "what it needs was not sent to the end")
+    }
+    _ = try end.get()
   }
 
   private func send(_ blobs: [RemoteBlob], from store: Store) async -> Result<Int, RemoteFailure> {

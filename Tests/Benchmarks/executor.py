@@ -71,7 +71,7 @@ class ExecutorBench(RemoteBench):
         return sample
       try:
         s = interleave({"slipway": self.ours(root, count, "--executor", server.url, "--jobs", str(count)),
-                        "Bazel": bazel}, self.rounds(7))
+                        "Bazel": bazel}, self.rounds(15))
       finally:
         self.shutdown(users, theirs)
     row.ours, row.peer = s["slipway"], s["Bazel"]

@@ -193,6 +193,31 @@ import Testing
     #expect(sent == 8 * 2 + 3, "\(engine.calls)")
   }
 
+  @Test func `actions whose inputs an engine has are given in batches, and that one was cancelled harms no other`()
+    async throws
+  {
+    let engine = FakeEngine([[FakeEngine.done()]])
+    let (action, store) = (action, store)
+    let actions = try (0..<48).map { number in
+      var command = REAPICommand()
+      command.arguments = ["echo", "\(number)"]
+      return try EngineAction(command, inputRoot: action.inputRoot, timeout: 10, into: store)
+    }
+    try await engine.serve(Self.hasty, patience: .seconds(30)) { client in
+      _ = try await client.run(action, from: store, time: .seconds(10))
+      engine.fallSilent()
+      let tasks = actions.map { action in Task { try await client.run(action, from: store, time: .seconds(10)) } }
+      try await Task.sleep(for: .milliseconds(200))
+      engine.fallSilent(false)
+      // One that waits with others, or that all wait for.
+      tasks[0].cancel()
+      for task in tasks.dropFirst() { _ = try await task.value }
+    }
+    let sizes = engine.calls.compactMap { if case .update(let count) = $0 { count } else { nil } }
+    #expect(sizes.allSatisfy { $0 <= 16 } && sizes.count < 24, "\(sizes)")
+    for action in actions.dropFirst() { #expect(engine.bytes(of: action.command.digest) != nil) }
+  }
+
   @Test func `folders that an engine has are known in the next build, until it complains`() async throws {
     let path = folder.appending("state/engine")
     let now = time(nil)
