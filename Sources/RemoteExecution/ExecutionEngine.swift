@@ -22,8 +22,8 @@ package final class ExecutionEngine: Sendable {
     package var outage = Duration.seconds(30)
     /// Without a word from a stream, after which the engine is asked whether it is there.
     package var silence = Duration.seconds(20)
-    /// Messages of actions that are sent together, two an action.
-    package var batch = 16
+    /// Messages that the first batch has at most, two an action; each further one has twice as many.
+    package var batch = 8
     /// That an action may wait for a worker, beside its own time.
     package var queueing = Duration.seconds(3600)
 
@@ -136,11 +136,13 @@ package final class ExecutionEngine: Sendable {
 
   /// Sends what is new to the engine wherever all else is not, and so not worth a question.
   ///
-  /// What comes while a batch is on its way goes together. Batches are small, and each waits for the one before: an engine
-  /// that was handed all actions at once begins none of them for a while.
+  /// What comes while a batch is on its way goes together. The first batches are small, and each waits for the one before:
+  /// an engine that was handed all actions at once begins none of them for a while.
   private func giveMessages(_ blobs: [RemoteBlob], from store: Store) async throws(RemoteFailure) {
     let (flight, isOwn) = known.withLock { known -> (Flight, Bool) in
-      if let last = known.lastBatch, let waiting = known.messages[last.number], waiting.count < limits.batch {
+      if let last = known.lastBatch, let waiting = known.messages[last.number],
+        waiting.count < limits.batch << min(last.number - 1, 10)
+      {
         known.messages[last.number] = waiting + blobs
         return (last.flight, false)
       }

@@ -193,7 +193,8 @@ import Testing
     #expect(sent == 8 * 2 + 3, "\(engine.calls)")
   }
 
-  @Test func `actions whose inputs an engine has are given in batches, and that one was cancelled harms no other`()
+  @Test
+  func `actions whose inputs an engine has are given in growing batches, and that one was cancelled harms no other`()
     async throws
   {
     let engine = FakeEngine([[FakeEngine.done()]])
@@ -214,7 +215,7 @@ import Testing
       for task in tasks.dropFirst() { _ = try await task.value }
     }
     let sizes = engine.calls.compactMap { if case .update(let count) = $0 { count } else { nil } }
-    #expect(sizes.allSatisfy { $0 <= 16 } && sizes.count < 24, "\(sizes)")
+    #expect((sizes.dropFirst().first ?? 0) <= 8 && sizes.count < 24, "\(sizes)")
     for action in actions.dropFirst() { #expect(engine.bytes(of: action.command.digest) != nil) }
   }
 
