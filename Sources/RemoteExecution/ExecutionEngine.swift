@@ -50,6 +50,8 @@ package final class ExecutionEngine: Sendable {
     var flights: [Digest: Flight] = [:]
     /// Messages of actions that wait for the batch before theirs to be sent, by the batch's number.
     var messages: [Int: [RemoteBlob]] = [:]
+    var batches = 0
+    /// The one that ends last.
     var lastBatch: (number: Int, flight: Flight)?
 
     mutating func blobs(_ memory: FilePath?, _ url: String, again: Bool) -> Set<Digest> {
@@ -146,10 +148,14 @@ package final class ExecutionEngine: Sendable {
         known.messages[last.number] = waiting + blobs
         return (last.flight, false)
       }
-      let (before, number) = (known.lastBatch?.flight, (known.lastBatch?.number ?? 0) + 1)
+      known.batches += 1
+      let (before, number) = (known.lastBatch?.flight, known.batches)
       let flight = Flight {
-        _ = await before?.value
+        let end = await before?.value
         let messages = self.known.withLock { $0.messages.removeValue(forKey: number) ?? [] }
+        defer { self.known.withLock { known in if known.lastBatch?.number == number { known.lastBatch = nil } } }
+        // An engine that does not answer is waited for once, and not by one batch after the other.
+        if case .failure(let failure)? = end, failure.reason == .timeout { return .failure(failure) }
         do throws(RemoteFailure) {
           try await self.cache.upload(messages, from: store)
           return .success(messages.reduce(0) { $0 + $1.size })

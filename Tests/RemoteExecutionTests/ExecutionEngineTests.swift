@@ -176,11 +176,7 @@ import Testing
   @Test func `what several actions need at once is given once`() async throws {
     let engine = FakeEngine([[FakeEngine.done()]])
     let (action, store) = (action, store)
-    let actions = try (0..<8).map { number in
-      var command = REAPICommand()
-      command.arguments = ["echo", "\(number)"]
-      return try EngineAction(command, inputRoot: action.inputRoot, timeout: 10, into: store)
-    }
+    let actions = try actions(8)
     try await engine.serve(Self.hasty) { client in
       try await withThrowingTaskGroup(of: Void.self) { group in
         for action in actions {
@@ -193,17 +189,39 @@ import Testing
     #expect(sent == 8 * 2 + 3, "\(engine.calls)")
   }
 
+  /// Actions with the same inputs.
+  private func actions(_ count: Int) throws -> [EngineAction] {
+    try (0..<count).map { number in
+      var command = REAPICommand()
+      command.arguments = ["echo", "\(number)"]
+      return try EngineAction(command, inputRoot: action.inputRoot, timeout: 10, into: store)
+    }
+  }
+
+  @Test func `an engine that goes silent is not waited for by one batch of actions after the other`() async throws {
+    let engine = FakeEngine([[FakeEngine.done()]])
+    let (action, store) = (action, store)
+    let actions = try actions(48)
+    try await engine.serve(Self.hasty, patience: .seconds(1)) { client in
+      _ = try await client.run(action, from: store, time: .seconds(10))
+      engine.fallSilent()
+      let start = ContinuousClock.now
+      let tasks = actions.map { action in Task { try await client.run(action, from: store, time: .seconds(10)) } }
+      for task in tasks { await #expect(throws: RemoteFailure.self) { _ = try await task.value } }
+      // Twice a second; five batches would take ten.
+      #expect(ContinuousClock.now - start < .seconds(5))
+      engine.fallSilent(false)
+      _ = try await client.run(action, from: store, time: .seconds(10))
+    }
+  }
+
   @Test
   func `actions whose inputs an engine has are given in growing batches, and that one was cancelled harms no other`()
     async throws
   {
     let engine = FakeEngine([[FakeEngine.done()]])
     let (action, store) = (action, store)
-    let actions = try (0..<48).map { number in
-      var command = REAPICommand()
-      command.arguments = ["echo", "\(number)"]
-      return try EngineAction(command, inputRoot: action.inputRoot, timeout: 10, into: store)
-    }
+    let actions = try actions(48)
     try await engine.serve(Self.hasty, patience: .seconds(30)) { client in
       _ = try await client.run(action, from: store, time: .seconds(10))
       engine.fallSilent()
