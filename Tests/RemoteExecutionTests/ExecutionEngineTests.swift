@@ -208,7 +208,7 @@ import Testing
       let start = ContinuousClock.now
       let tasks = actions.map { action in Task { try await client.run(action, from: store, time: .seconds(10)) } }
       for task in tasks { await #expect(throws: RemoteFailure.self) { _ = try await task.value } }
-      // Twice a second; five batches would take ten.
+      // Twice a second; batch by batch it was six.
       #expect(ContinuousClock.now - start < .seconds(5))
       engine.fallSilent(false)
       _ = try await client.run(action, from: store, time: .seconds(10))
