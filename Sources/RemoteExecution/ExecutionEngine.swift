@@ -50,6 +50,7 @@ package final class ExecutionEngine: Sendable {
     var flights: [Digest: Flight] = [:]
     /// Messages of actions that wait for the batch before theirs to be sent, by the batch's number.
     var messages: [Int: [RemoteBlob]] = [:]
+    /// How many there have been; the last has this number.
     var batches = 0
     /// The one that ends last.
     var lastBatch: (number: Int, flight: Flight)?
